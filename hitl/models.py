@@ -1,0 +1,178 @@
+"""Approval requests and decisions. Only `hitl.approvals` writes them."""
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+
+class Status(models.TextChoices):
+    """What became of a request. The words are the wire's, but `cancelled`, which the wire has not."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    TIMEOUT_SKIP = "timeout_skip"
+    CANCELLED = "cancelled"
+
+
+class Execution(models.TextChoices):
+    """What became of an approved call."""
+
+    NONE = "none"
+    STARTED = "started"
+    FINISHED = "finished"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+MOVES = {Status.PENDING: frozenset(Status) - {Status.PENDING}} | {
+    closed: frozenset[Status]() for closed in Status if closed != Status.PENDING
+}
+EXECUTION_MOVES = {
+    Execution.NONE: frozenset({Execution.STARTED}),
+    Execution.STARTED: frozenset({Execution.FINISHED, Execution.FAILED, Execution.UNKNOWN}),
+    Execution.FINISHED: frozenset[Execution](),
+    Execution.FAILED: frozenset[Execution](),
+    Execution.UNKNOWN: frozenset[Execution](),
+}
+
+
+class ApprovalRequest(models.Model):
+    """A gated call that waits, or waited, for a person: a snapshot that outlives its agent and its run.
+
+    `checkpoint_ns` names the call within its run (LangGraph's namespace of the tool task: the same on
+    every resume, another for every call). `agent_id`, `run_id` and `tool_id` are plain ids, so that this
+    app needs nothing of the app that has the agents.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run_id = models.UUIDField()
+    agent_id = models.UUIDField()
+    agent_name = models.CharField(max_length=255)
+    checkpoint_ns = models.CharField(max_length=500)
+    round = models.PositiveIntegerField(default=1)
+
+    tool_id = models.UUIDField()
+    tool_version = models.CharField(max_length=64, help_text="SHA-256 of the source that will run")
+    tool_name = models.CharField(max_length=255)
+    tool_call_id = models.CharField(max_length=255)
+    arguments = models.JSONField()
+    context = models.JSONField(default=dict, help_text="What led to the call")
+    seal = models.CharField(max_length=64, help_text="Fingerprint of exactly this call")
+
+    status = models.CharField(max_length=20, choices=Status, default=Status.PENDING)
+    timeout_seconds = models.FloatField()
+    created_at = models.DateTimeField()
+    timeout_at = models.DateTimeField(help_text="created_at + timeout_seconds")
+    closed_at = models.DateTimeField(null=True)
+
+    execution = models.CharField(max_length=20, choices=Execution, default=Execution.NONE)
+    execution_started_at = models.DateTimeField(null=True)
+    execution_ended_at = models.DateTimeField(null=True)
+    output = models.TextField(null=True, help_text="What the tool returned, or why it failed")  # noqa: DJ001 - "" is an output
+
+    class Meta:
+        ordering = ["timeout_at"]
+        default_permissions = ["view"]
+        permissions = [("decide_approvalrequest", "Can decide approval requests")]
+        constraints = [
+            # The first also serves the gate's look-up of its request on every entry.
+            models.UniqueConstraint(fields=["run_id", "checkpoint_ns", "round"], name="one_request_per_round"),
+            models.UniqueConstraint(
+                fields=["run_id", "checkpoint_ns"],
+                condition=Q(status="pending"),
+                name="one_open_request_per_call",
+            ),
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="request_status_known"),
+            models.CheckConstraint(condition=Q(execution__in=Execution.values), name="request_execution_known"),
+            models.CheckConstraint(
+                condition=Q(status="pending", closed_at__isnull=True)
+                | (~Q(status="pending") & Q(closed_at__isnull=False)),
+                name="request_closed_at_set_when_closed",
+            ),
+            models.CheckConstraint(
+                condition=Q(execution="none") | Q(status="approved"), name="request_runs_only_when_approved"
+            ),
+            models.CheckConstraint(
+                condition=Q(execution="none", execution_started_at__isnull=True)
+                | (~Q(execution="none") & Q(execution_started_at__isnull=False)),
+                name="request_execution_started_at_set_when_started",
+            ),
+            models.CheckConstraint(
+                condition=Q(execution__in=["finished", "failed"], output__isnull=False)
+                | (~Q(execution__in=["finished", "failed"]) & Q(output__isnull=True)),
+                name="request_output_set_when_run",
+            ),
+            models.CheckConstraint(condition=Q(timeout_at__gt=F("created_at")), name="request_timeout_after_creation"),
+        ]
+        indexes = [
+            # The pending list and the console, in the order they are shown; the sweep's look for overdue ones.
+            models.Index(fields=["timeout_at"], condition=Q(status="pending"), name="pending_by_timeout"),
+            # The admin's list, newest first.
+            models.Index(fields=["-created_at"], name="requests_newest_first"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tool_name} for {self.agent_name}"
+
+    def as_metadata(self) -> dict[str, Any]:
+        """The wire's `hitl` object (contract 3.5), the same on the stream and in the pending list."""
+        seconds = self.timeout_seconds
+        return {
+            "required": True,
+            "decision": self.status,
+            "timeout_at": self.timeout_at.isoformat(),
+            "timeout_seconds": int(seconds) if seconds.is_integer() else seconds,
+        }
+
+
+class Source(models.TextChoices):
+    """Where a decision came from."""
+
+    CONSOLE = "console"
+    API = "api"
+    TIMEOUT = "timeout"
+
+
+class Decision(models.Model):
+    """Who decided a request, when, from where, what, and exactly which call it lets run."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    request = models.OneToOneField(ApprovalRequest, on_delete=models.PROTECT, related_name="decision")
+    decision = models.CharField(max_length=20, choices=Status)
+    operator_input = models.TextField(blank=True)
+    source = models.CharField(max_length=10, choices=Source)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
+    decided_by_name = models.CharField(max_length=150, blank=True, help_text="Kept when the user is deleted")
+    client_run_id = models.TextField(blank=True, help_text="The caller's own tracker, stored and not checked")
+    seal = models.CharField(max_length=64, blank=True, help_text="Fingerprint of the call that it lets run")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = ["view"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(decision__in=["approved", "rejected", "skipped", "timeout_skip"]),
+                name="decision_known",
+            ),
+            models.CheckConstraint(condition=Q(source__in=Source.values), name="decision_source_known"),
+            models.CheckConstraint(
+                condition=Q(decision="approved", seal__gt="") | (~Q(decision="approved") & Q(seal="")),
+                name="decision_sealed_when_approved",
+            ),
+            models.CheckConstraint(
+                condition=(Q(decision="timeout_skip") & Q(source="timeout"))
+                | (~Q(decision="timeout_skip") & ~Q(source="timeout")),
+                name="decision_times_out_by_the_clock_alone",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.decision} by {self.decided_by_name or self.source}"

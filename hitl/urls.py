@@ -1,0 +1,8 @@
+from django.urls import re_path
+
+from hitl import views
+
+urlpatterns = [
+    re_path(r"^agents/hitl/pending/?$", views.Pending.as_view(), name="pending"),
+    re_path(r"^agents/hitl/decision/?$", views.Decide.as_view(), name="decision"),
+]

@@ -1,0 +1,52 @@
+"""The Redis key of a request: a doorbell that rings when it is closed. The row is the truth."""
+
+import logging
+import time
+from functools import cache
+from uuid import UUID
+
+import redis
+from django.conf import settings
+
+logger = logging.getLogger(__name__)
+
+# A bell that nobody waits for goes away by itself.
+KEY_TTL_SECONDS = 60
+# The longest block on the key; then the row is read again, so a lost ring costs no more than this.
+SLICE_SECONDS = 2.0
+
+
+def closed_key(request_id: UUID) -> str:
+    return f"hitl:closed:{request_id}"
+
+
+@cache
+def _ringing() -> "redis.Redis":
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=2)
+
+
+@cache
+def _blocking() -> "redis.Redis":
+    # Without a read time-out of its own: redis-py's would cut the block short.
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=None)
+
+
+def wake(request_id: UUID) -> None:
+    """Ring for a request that has just been closed. A list still rings for who comes a moment late.
+
+    Raises redis.RedisError after at most two seconds when Redis is away.
+    """
+    pipe = _ringing().pipeline()
+    pipe.lpush(closed_key(request_id), "1")
+    pipe.expire(closed_key(request_id), KEY_TTL_SECONDS)
+    pipe.execute()
+
+
+def wait(request_id: UUID, seconds: float) -> None:
+    """Block until the bell rings or `seconds`, at most SLICE_SECONDS, have passed."""
+    seconds = max(0.05, min(seconds, SLICE_SECONDS))
+    try:
+        _blocking().blpop([closed_key(request_id)], timeout=seconds)
+    except redis.RedisError as e:
+        logger.warning("Redis is away, looking at the row every %.0f s: %s", SLICE_SECONDS, type(e).__name__)
+        time.sleep(min(seconds, 1.0))
