@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class AgentsConfig(AppConfig):
+    name = "agents"
+    verbose_name = "Agents"
+
+    def ready(self) -> None:
+        from agents import checkpoints, roster, worker
+
+        post_migrate.connect(checkpoints.make_tables, sender=self)
+        post_migrate.connect(roster.make_installation, sender=self)
+        worker.connect()

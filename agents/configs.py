@@ -1,0 +1,120 @@
+"""The settings of an agent: what may stand in `agent_config` and `tool_configs`, and what a run makes of them."""
+
+from typing import Any
+
+from django.conf import settings
+
+from agents.llm import HYPERPARAMETERS
+
+# What `tool_configs[<id>]` means to the server; its other entries go to the tool class as fields.
+RESERVED = frozenset({"hitl", "idempotent", "destructive", "timeout_seconds"})
+TOOL_TIMEOUT_SECONDS = 60
+MAX_TOOL_TIMEOUT_SECONDS = 3600
+
+Config = dict[str, Any]
+
+
+class Invalid(ValueError):
+    """A setting is wrong; names it and says what it may be."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_seconds(value: Any, path: str, limit: int) -> None:
+    if not _is_number(value) or not 0 < value <= limit:
+        raise Invalid(f"{path} must be a number of seconds above 0 and at most {limit}.")
+
+
+def _check_flag(config: Config, key: str, path: str) -> None:
+    if key in config and not isinstance(config[key], bool):
+        raise Invalid(f"{path}.{key} must be true or false.")
+
+
+def check_tool_configs(value: Config) -> None:
+    """Raises Invalid."""
+    for tool_id, config in value.items():
+        path = f"tool_configs.{tool_id}"
+        if config is None:
+            continue
+        if not isinstance(config, dict):
+            raise Invalid(f"{path} must be an object.")
+        hitl = config.get("hitl")
+        if hitl is not None:
+            if not isinstance(hitl, dict):
+                raise Invalid(f'{path}.hitl must be an object, for example {{"timeout_seconds": 180}}.')
+            if "timeout_seconds" in hitl:
+                _check_seconds(
+                    hitl["timeout_seconds"], f"{path}.hitl.timeout_seconds", settings.HITL_MAX_TIMEOUT_SECONDS
+                )
+        if "timeout_seconds" in config:
+            _check_seconds(config["timeout_seconds"], f"{path}.timeout_seconds", MAX_TOOL_TIMEOUT_SECONDS)
+        _check_flag(config, "idempotent", path)
+        _check_flag(config, "destructive", path)
+
+
+def check_agent_config(value: Config) -> None:
+    """Raises Invalid."""
+    _check_flag(value, "hitl_enabled", "agent_config")
+    limit = value.get("timeout_seconds", 1)
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 0 < limit <= settings.HITL_MAX_TIMEOUT_SECONDS:
+        raise Invalid(
+            "agent_config.timeout_seconds must be a whole number of seconds above 0 "
+            f"and at most {settings.HITL_MAX_TIMEOUT_SECONDS}."
+        )
+    if ("lm_provider" in value) != ("lm_name" in value):
+        raise Invalid("agent_config needs both lm_provider and lm_name, or neither.")
+    for key in ("lm_provider", "lm_name"):
+        if key in value and not (isinstance(value[key], str) and value[key].strip()):
+            raise Invalid(f"agent_config.{key} must be a text.")
+    for key in ("lm_credentials", "lm_api_key"):
+        if value.get(key):
+            raise Invalid(f"agent_config.{key} is not accepted: keys are set on the server, not on an agent.")
+    _check_model_server(value, "lm_base_url", "lm_hyperparameters", "agent_config")
+    _check_embedded_model(value.get("language_model"))
+
+
+def _check_embedded_model(model: Any) -> None:
+    if model is None:
+        return
+    path = "agent_config.language_model"
+    if not isinstance(model, dict) or not isinstance(model.get("id"), str) or "/" not in model["id"]:
+        raise Invalid(f'{path} must be an object with an "id" such as "openai/gpt-4.1".')
+    if model.get("credentials"):
+        raise Invalid(f"{path}.credentials is not accepted: keys are set on the server, not on an agent.")
+    _check_model_server(model, "base_url", "hyperparameters", path)
+
+
+def _check_model_server(config: Config, url_key: str, parameters_key: str, path: str) -> None:
+    url = config.get(url_key)
+    if url is not None and url not in settings.MODEL_BASE_URLS:
+        raise Invalid(
+            f"{path}.{url_key} is not one that this server allows: its administrator lists them in AIP_MODEL_BASE_URLS."
+        )
+    parameters = config.get(parameters_key)
+    if parameters is None:
+        return
+    if not isinstance(parameters, dict):
+        raise Invalid(f"{path}.{parameters_key} must be an object.")
+    for name, value in parameters.items():
+        if name not in HYPERPARAMETERS:
+            known = ", ".join(HYPERPARAMETERS)
+            raise Invalid(f"{path}.{parameters_key}.{name} is not accepted; known are {known}.")
+        if not isinstance(value, HYPERPARAMETERS[name]) or isinstance(value, bool):
+            raise Invalid(f"{path}.{parameters_key}.{name} has the wrong type.")
+
+
+def merged(stored: Any, override: Any) -> Any:
+    """`override` over `stored`, key by key at every depth."""
+    if isinstance(stored, dict) and isinstance(override, dict):
+        return {**stored, **{key: merged(stored.get(key), value) for key, value in override.items()}}
+    return override
+
+
+def hitl_timeout(agent_config: Config, tool_config: Config) -> float | None:
+    """Seconds for which a call of the tool waits for a decision; None if it runs without asking."""
+    hitl = tool_config.get("hitl")
+    if agent_config.get("hitl_enabled") is not True or not isinstance(hitl, dict):
+        return None
+    return float(hitl.get("timeout_seconds", settings.HITL_DEFAULT_TIMEOUT_SECONDS))

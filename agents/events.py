@@ -1,0 +1,165 @@
+"""A run's events: the only writer of RunEvent, and the wire's vocabulary (contract 3.4.4, 3.4.5, 3.5)."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists
+from django.db.models.functions import Now
+from langchain_core.messages import AIMessage
+
+from agents.models import ENDED, Run, RunEvent
+from aip import hints
+from hitl.models import ApprovalRequest, Status
+from hitl.seal import storable
+
+ROOT_STEP = "root"
+NO_ANSWER = "(The model ended the run without a text.)"
+
+Payload = dict[str, Any]
+
+
+def group(run_id: UUID) -> str:
+    """The channel group of those who follow a run."""
+    return f"run.{run_id}"
+
+
+def record(run_id: UUID, key: str, payload: Payload) -> bool:
+    """Append an event; False, and nothing, when `key` was reported before or the run has ended.
+
+    `seq` is handed out under the run's row lock, so a reader never sees a gap that fills later.
+    """
+    with transaction.atomic():
+        run = Run.objects.select_for_update().annotate(now=Now()).only("status", "started_at").get(pk=run_id)
+        # A statement of its own: one that waited for the lock would still see the events of before.
+        known = Exists(RunEvent.objects.filter(run=run_id, key=key))
+        last = RunEvent.objects.filter(run=run_id).order_by("-seq").values_list("seq", known).first()
+        seq, is_known = last or (0, False)
+        if run.status in ENDED or is_known:
+            return False
+        payload["timestamp"] = run.now.isoformat()
+        payload["metadata"]["time"] = (run.now - run.started_at).total_seconds() if run.started_at else 0.0
+        RunEvent.objects.create(run_id=run_id, seq=seq + 1, key=key, payload=storable(payload))
+        # A hint to those who follow; they read the row.
+        transaction.on_commit(lambda: hints.send(group(run_id), {"type": "run.changed"}), robust=True)
+    return True
+
+
+def _event(kind: str, content: str = "", *, top: Payload | None = None, **metadata: Any) -> Payload:
+    return {
+        "status": "success",
+        "task_state": "working",
+        "content": content,
+        **(top or {}),
+        "metadata": {"kind": kind, **metadata},
+    }
+
+
+def opened(run_id: UUID, model: str) -> Payload:
+    """The first event: names the run and its model."""
+    top = {
+        "status": "streaming_started",
+        "event_type": "status_update",
+        "run_id": str(run_id),
+        "model": model,
+    }
+    return _event("run_info", top=top, run_id=str(run_id))
+
+
+def begun(agent_name: str) -> Payload:
+    """The root of the step tree."""
+    return _event("agent_step", status="running", step_id=ROOT_STEP, previous_step_ids=[], agent_name=agent_name)
+
+
+def tools_called(message: AIMessage) -> Payload:
+    """The model asks for tools."""
+    calls = [{"id": call["id"], "name": call["name"], "args": call["args"]} for call in message.tool_calls]
+    return _event(
+        "agent_thinking_step",
+        message.text,
+        top={"event_type": "tool_call"},
+        status="running",
+        step_id=str(message.id),
+        previous_step_ids=[ROOT_STEP],
+        tool_info={"tool_calls": calls, "status": "running"},
+    )
+
+
+def _tool_info(call_id: str, name: str, arguments: Payload, output: str, seconds: float | None) -> Payload:
+    return {"id": call_id, "name": name, "args": arguments, "output": output, "execution_time": seconds}
+
+
+def _hitl(request: ApprovalRequest) -> Payload:
+    return {**request.as_metadata(), "request_id": str(request.pk)}
+
+
+def pending(request: ApprovalRequest) -> Payload:
+    """A call is held back until somebody decides. Recorded only after the request was committed."""
+    content = (
+        f"Awaiting human approval for request '{request.pk}'. "
+        "Invoke ApprovalManager.resolve_pending_request using this identifier to continue execution."
+    )
+    return _event(
+        "agent_thinking_step",
+        content,
+        status="finished",
+        step_id=request.checkpoint_ns,
+        previous_step_ids=[ROOT_STEP],
+        # By its own words: a request found again may be closed by now, and this event says that it opened.
+        hitl=_hitl(request) | {"decision": Status.PENDING},
+        tool_info=_tool_info(request.tool_call_id, request.tool_name, request.arguments, content, None),
+    )
+
+
+def tool_result(
+    *,
+    step_id: str,
+    call_id: str,
+    name: str,
+    arguments: Payload,
+    output: str,
+    failed: bool,
+    seconds: float | None,
+    request: ApprovalRequest | None,
+) -> Payload:
+    """What became of a tool call: its output, or why it did not run."""
+    decided = {"hitl": _hitl(request)} if request else {}
+    return _event(
+        "agent_thinking_step",
+        output,
+        top={"event_type": "tool_result"},
+        status="failed" if failed else "finished",
+        step_id=step_id,
+        previous_step_ids=[ROOT_STEP],
+        tool_info=_tool_info(call_id, name, arguments, output, seconds),
+        **decided,
+    )
+
+
+def usage(total: dict[str, int]) -> Payload:
+    return _event("usage", top={"usage": total})
+
+
+def answered(run_id: UUID, text: str) -> Payload:
+    """The terminal event of a run that succeeded."""
+    top = {
+        "task_state": "completed",
+        "event_type": "final_response",
+        "is_final": True,
+        "final": True,
+        "run_id": str(run_id),
+    }
+    return _event("final_response", text or NO_ANSWER, top=top, status="finished", run_id=str(run_id))
+
+
+def failed(run_id: UUID, reason: str) -> Payload:
+    """The terminal event of a run that failed. Of the kind whose text the published client shows."""
+    top = {
+        "status": "error",
+        "task_state": "failed",
+        "event_type": "error",
+        "is_final": True,
+        "final": True,
+        "run_id": str(run_id),
+    }
+    return _event("agent_default", reason, top=top, status="error", run_id=str(run_id))

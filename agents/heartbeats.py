@@ -1,0 +1,57 @@
+"""Heartbeats of workers and sweeps, in rows: who is alive is read, not asked. The only writer of Heartbeat."""
+
+import logging
+import os
+import socket
+import threading
+from datetime import timedelta
+
+from django.db import DatabaseError
+from django.db.models.functions import Now
+
+from agents.models import Heartbeat
+from aip.db import borrowed_connection
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 2.0
+# A process that has not beaten for so long counts as dead.
+STALE_SECONDS = 10
+FORGET_SECONDS = 3600
+
+
+def name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def beat(kind: str) -> None:
+    Heartbeat.objects.update_or_create(
+        kind=kind, name=name(), defaults={"beat_at": Now()}, create_defaults={"beat_at": Now()}
+    )
+
+
+def alive() -> set[str]:
+    """The kinds of which at least one process lives, by the database's clock."""
+    recent = Now() - timedelta(seconds=STALE_SECONDS)
+    return set(Heartbeat.objects.filter(beat_at__gt=recent).values_list("kind", flat=True))
+
+
+def forget_the_dead() -> None:
+    Heartbeat.objects.filter(beat_at__lt=Now() - timedelta(seconds=FORGET_SECONDS)).delete()
+
+
+def stop(kind: str) -> None:
+    Heartbeat.objects.filter(kind=kind, name=name()).delete()
+
+
+def keep_beating(kind: str, stopped: threading.Event) -> None:
+    """Beat until `stopped`; a database that is away is waited for."""
+    while not stopped.is_set():
+        try:
+            with borrowed_connection():
+                beat(kind)
+        except DatabaseError as e:
+            logger.warning("No heartbeat written: %s", type(e).__name__)
+        stopped.wait(INTERVAL_SECONDS)
+    with borrowed_connection():
+        stop(kind)

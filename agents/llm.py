@@ -1,0 +1,146 @@
+"""Which model an agent's run uses, and how the server's own keys are kept from anybody else's server."""
+
+import uuid
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from django.conf import settings
+from langchain_core.language_models import BaseChatModel
+from pydantic import SecretStr
+
+from agents.rehearsal import Rehearsal
+
+# What an agent may say to its model; anything else could carry a key or an address.
+HYPERPARAMETERS: dict[str, tuple[type, ...]] = {
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "max_tokens": (int,),
+    "seed": (int,),
+    "stop": (str, list),
+    "reasoning_effort": (str,),
+    "presence_penalty": (int, float),
+    "frequency_penalty": (int, float),
+}
+
+
+# Stands for the provider of a language_model_id that the server does not list: the run says so, and fails.
+UNLISTED = "language_model_id"
+
+
+class ModelUnusable(Exception):
+    """The run's model cannot be asked; says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model as a run's spec stores it."""
+
+    provider: str
+    name: str
+    base_url: str | None = None
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.name}"
+
+    def as_spec(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def listed() -> list[str]:
+    """The models that anyone may name, as `provider/name`."""
+    return list(dict.fromkeys(["rehearsal/default", *settings.MODELS]))
+
+
+def model_id(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+def parse(name: str) -> Model:
+    provider, _, rest = name.partition("/")
+    return Model(provider=provider, name=rest)
+
+
+def of_agent(agent_config: dict[str, Any], language_model_id: str | None) -> Model:
+    """The model that an agent's stored settings name; the server's default where they name none."""
+    base_url = agent_config.get("lm_base_url")
+    hyperparameters = agent_config.get("lm_hyperparameters") or {}
+    if "lm_provider" in agent_config:
+        found = Model(provider=agent_config["lm_provider"], name=agent_config["lm_name"])
+    elif embedded := agent_config.get("language_model"):
+        found = parse(embedded["id"])
+        base_url = embedded.get("base_url", base_url)
+        hyperparameters = embedded.get("hyperparameters") or hyperparameters
+    elif language_model_id:
+        names = {model_id(name): name for name in listed()}
+        found = parse(names.get(language_model_id, f"{UNLISTED}/{language_model_id}"))
+    else:
+        found = parse(settings.DEFAULT_MODEL)
+    return Model(provider=found.provider, name=found.name, base_url=base_url, hyperparameters=hyperparameters)
+
+
+def build(model: Model) -> BaseChatModel:
+    """The chat model to ask. Raises ModelUnusable."""
+    match model.provider:
+        case "rehearsal":
+            return Rehearsal()
+        case "openai":
+            return _openai(model)
+        case provider if provider == UNLISTED:
+            raise ModelUnusable(
+                f"The agent's language_model_id {model.name} is not listed on this server: "
+                "give the agent a model of GET /language-models/, or add its model to AIP_MODELS."
+            )
+        case _:
+            raise ModelUnusable(
+                f"The model provider '{model.provider}' is not known to this server: "
+                "use 'openai' or 'rehearsal' as lm_provider."
+            )
+
+
+def _openai(model: Model) -> BaseChatModel:
+    # Half a second of import: only for runs that need it.
+    from langchain_openai import ChatOpenAI
+
+    if not settings.OPENAI_API_KEY:
+        raise ModelUnusable(
+            f"The model {model} needs a key: set OPENAI_API_KEY for the server's worker and start it again."
+        )
+    if model.base_url and model.base_url not in settings.MODEL_BASE_URLS:
+        raise ModelUnusable(
+            f"The model server {model.base_url} is not allowed: add it to AIP_MODEL_BASE_URLS on this server."
+        )
+    return ChatOpenAI(
+        model=model.name,
+        api_key=SecretStr(settings.OPENAI_API_KEY),
+        base_url=model.base_url or settings.OPENAI_BASE_URL,
+        timeout=settings.MODEL_TIMEOUT_SECONDS,
+        max_retries=1,
+        use_responses_api=False,
+        **model.hyperparameters,
+    )
+
+
+ADVICE = {
+    "APITimeoutError": "it did not answer in time; try again, or raise AIP_MODEL_TIMEOUT_SECONDS",
+    "APIConnectionError": "its server cannot be reached; check OPENAI_BASE_URL and the network",
+    "AuthenticationError": "it refused the server's key; check OPENAI_API_KEY",
+    "PermissionDeniedError": "the server's key may not use it; check OPENAI_API_KEY and the model's name",
+    "NotFoundError": "its server does not know it; check lm_name and OPENAI_BASE_URL",
+    "RateLimitError": "it gets too many requests, or its quota is used up; try again later",
+    "BadRequestError": "it refused the request; check lm_name, lm_hyperparameters and the tools' schemas",
+    "InternalServerError": "its server failed; try again later",
+}
+
+
+def explain(exc: Exception, model: Model) -> str | None:
+    """Why asking the model failed, in words that say what to do; None if it was not the model's failure.
+
+    Says the kind of failure alone: the text of a provider's error may repeat the key that it refused.
+    """
+    if isinstance(exc, ModelUnusable):
+        return str(exc)
+    if not type(exc).__module__.startswith(("openai", "httpx")):
+        return None
+    name = type(exc).__name__
+    return f"The model {model} gave no answer ({name}): {ADVICE.get(name, 'try again later')}."

@@ -1,0 +1,221 @@
+"""Tools, agents, runs and their events."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Installation(models.Model):
+    """The one account of this server. Its id is the `account_id` of every agent and tool."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    only = models.BooleanField(default=True, unique=True, editable=False)
+
+    class Meta:
+        default_permissions = []
+        constraints = [models.CheckConstraint(condition=Q(only=True), name="one_installation")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Tool(models.Model):
+    """A tool under the name that its uploader gave it. `agents.toolbox` writes it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=255)
+    framework = models.CharField(max_length=50, default="langchain")
+    version = models.CharField(max_length=50, default="1.0")
+    description = models.TextField(blank=True)
+    tags = models.JSONField(default=list)
+    current = models.OneToOneField("ToolVersion", on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ["add", "view"]
+        constraints = [
+            # Also serves the look-up of a name at upload.
+            models.UniqueConstraint(
+                fields=["name"], condition=Q(deleted_at__isnull=True), name="one_living_tool_per_name"
+            ),
+        ]
+        # GET /tools/ lists them all, newest first.
+        indexes = [models.Index(fields=["-created_at"], name="tools_newest_first")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ToolVersion(models.Model):
+    """One uploaded file and what it says of itself. Never changed: a run keeps the version it began with."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    digest = models.CharField(max_length=64, help_text="SHA-256 of the source, in hexadecimal")
+    file_name = models.CharField(max_length=255)
+    source = models.TextField()
+    class_name = models.CharField(max_length=255)
+    tool_name = models.CharField(max_length=64, help_text="The class's own name: what the model calls")
+    description = models.TextField()
+    args_schema = models.JSONField(help_text="JSON Schema of the arguments")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = ["view"]
+
+    def __str__(self) -> str:
+        return f"{self.tool_name} {self.digest[:8]}"
+
+
+class Agent(models.Model):
+    """What an agent is told, which model and tools it has, and which of its calls wait for a person."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=255)
+    instruction = models.TextField(blank=True)
+    description = models.TextField(null=True)  # noqa: DJ001 - the wire tells null from ""
+    type = models.CharField(max_length=50, default="config")
+    framework = models.CharField(max_length=50, default="langchain")
+    version = models.CharField(max_length=50, default="1.0")
+    tools = models.ManyToManyField(Tool, through="AgentTool", related_name="agents")
+    agent_config = models.JSONField(default=dict)
+    tool_configs = models.JSONField(default=dict, help_text="By tool id")
+    mcp_configs = models.JSONField(null=True)
+    metadata = models.JSONField(default=dict)
+    skills = models.JSONField(null=True)
+    a2a_profile = models.JSONField(null=True)
+    language_model_id = models.CharField(max_length=255, null=True)  # noqa: DJ001 - null on the wire
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ["add", "view"]
+        # GET /agents/ lists them newest first.
+        indexes = [models.Index(fields=["-created_at"], name="agents_newest_first")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AgentTool(models.Model):
+    """A tool of an agent, in the order in which the agent was given it."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="agent_tools", db_index=False)
+    tool = models.ForeignKey(Tool, on_delete=models.CASCADE, related_name="agent_tools")
+    position = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = []
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["agent", "position"], name="one_tool_per_position"),
+            models.UniqueConstraint(fields=["agent", "tool"], name="a_tool_once_per_agent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.agent_id}: {self.tool_id}"
+
+
+class Status(models.TextChoices):
+    """Where a run stands. `waiting`: parked on a decision, held by no worker."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+MOVES = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
+    Status.RUNNING: frozenset({Status.WAITING, *ENDED}),
+    Status.WAITING: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
+    Status.SUCCEEDED: frozenset[Status](),
+    Status.FAILED: frozenset[Status](),
+    Status.CANCELLED: frozenset[Status](),
+}
+
+
+class Run(models.Model):
+    """One run of an agent. `agents.runs` writes it.
+
+    `spec` is frozen when the run starts: instruction, model, the version of each tool and its settings.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="runs", db_index=False)
+    status = models.CharField(max_length=20, choices=Status, default=Status.QUEUED)
+    attempt = models.PositiveIntegerField(default=0, help_text="How often a worker has claimed it")
+    input = models.TextField()
+    spec = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True, help_text="When a worker first claimed it")
+    completed_at = models.DateTimeField(null=True)
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = ["add", "view"]
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="run_status_known"),
+            models.CheckConstraint(
+                condition=(Q(status__in=ENDED) & Q(completed_at__isnull=False))
+                | (~Q(status__in=ENDED) & Q(completed_at__isnull=True)),
+                name="run_completed_at_set_when_ended",
+            ),
+        ]
+        indexes = [
+            # The runs of one agent, newest first; the foreign key itself.
+            models.Index(fields=["agent", "-created_at"], name="runs_of_agent_newest_first"),
+            # The admin's list.
+            models.Index(fields=["-created_at"], name="runs_newest_first"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Run {str(self.id)[:8]}"
+
+
+class RunEvent(models.Model):
+    """One event of a run as its stream carries it. `agents.events` writes it.
+
+    `key` names what the event reports, so that a second report of the same thing is dropped.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events", db_index=False)
+    seq = models.PositiveIntegerField()
+    key = models.CharField(max_length=255)
+    payload = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = ["view"]
+        ordering = ["seq"]
+        constraints = [
+            # Also serves the streams: the events of a run after a seq.
+            models.UniqueConstraint(fields=["run", "seq"], name="one_event_per_seq"),
+            models.UniqueConstraint(fields=["run", "key"], name="one_report_per_key"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} #{self.seq}"
+
+
+class Heartbeat(models.Model):
+    """A living worker or sweep. `agents.heartbeats` writes it."""
+
+    kind = models.CharField(max_length=10)
+    name = models.CharField(max_length=255, help_text="host:pid")
+    beat_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ["view"]
+        constraints = [models.UniqueConstraint(fields=["kind", "name"], name="one_heartbeat_per_process")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"

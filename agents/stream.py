@@ -1,0 +1,208 @@
+"""Server-sent events of a run: replay its rows, follow them, keep the connection alive (contract 3.4.3).
+
+An ASGI application of its own, in front of Django: Django's middleware runs thread-sensitive code, and a
+request that did so keeps a thread until its response ends. An open stream here costs its socket; its reads
+go through one small executor, and each gives its connection back.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+from uuid import UUID
+
+from channels.layers import get_channel_layer
+from rest_framework.exceptions import (
+    MethodNotAllowed,
+    ParseError,
+    PermissionDenied,
+    UnsupportedMediaType,
+    ValidationError,
+)
+
+from agents import configs, events, roster, runs
+from agents.models import RunEvent
+from agents.serializers import RunInputSerializer
+from aip import auth, errors
+from aip.db import borrowed_connection
+from aip.parsers import checked
+
+logger = logging.getLogger(__name__)
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+T = TypeVar("T")
+
+KEEP_ALIVE_SECONDS = 15.0
+# How often a stream reads its rows while it cannot listen for hints.
+POLL_SECONDS = 1.0
+BATCH = 200
+HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+JSON_TYPES = ("application/json", "application/x-www-form-urlencoded")  # the latter is curl's -d
+
+_reads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stream")
+
+
+async def _in_thread(work: Callable[..., T], *args: Any) -> T:
+    def run() -> T:
+        with borrowed_connection():
+            return work(*args)
+
+    return await asyncio.get_running_loop().run_in_executor(_reads, run)
+
+
+async def run_application(scope: Scope, receive: Receive, send: Send) -> None:
+    """POST /agents/{id}/run: start a run and answer with its events until the last."""
+    body = await _body(receive)
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    agent_id = scope["url_route"]["kwargs"]["agent_id"]
+    try:
+        run_id = await _in_thread(_start, scope["method"], headers, agent_id, body)
+    except Exception as e:
+        found = errors.describe(e)
+        if found is None:
+            logger.exception("A run could not be started")
+            found = 500, errors.SERVER_ERROR
+        await _answer(send, *found)
+        return
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [*HEADERS, (b"x-run-id", str(run_id).encode())],
+        }
+    )
+    await _until_disconnect(receive, _send_all(send, run_id))
+
+
+def _start(method: str, headers: dict[str, str], agent_id: str, body: bytes) -> UUID:
+    user = auth.user_of(headers.get("x-api-key", ""))
+    if method != "POST":
+        raise MethodNotAllowed(method)
+    if not user.has_perm("agents.add_run"):
+        raise PermissionDenied
+    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in JSON_TYPES:
+        raise UnsupportedMediaType(content_type or "(none)")
+    try:
+        data = checked(json.loads(body))
+    except (ValueError, RecursionError):
+        raise ParseError("The body is not JSON that can be read.") from None
+    agent = roster.living(agent_id)
+    serializer = RunInputSerializer(data=data)
+    serializer.is_valid(raise_exception=True)
+    try:
+        return runs.start(agent, **serializer.validated_data).pk
+    except configs.Invalid as e:
+        raise ValidationError({"runtime_config": str(e)}) from e
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    more = True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
+    return b"".join(parts)
+
+
+async def _answer(send: Send, status: int, body: dict[str, Any]) -> None:
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+
+
+async def _until_disconnect(receive: Receive, sending: Awaitable[None]) -> None:
+    """Send until the end or until the client has gone; the run goes on either way."""
+
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = {asyncio.ensure_future(sending), asyncio.ensure_future(gone())}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _send_all(send: Send, run_id: UUID) -> None:
+    async def write(text: str) -> None:
+        await send({"type": "http.response.body", "body": text.encode("ascii"), "more_body": True})
+
+    await write(": open\n\n")
+    async for frame in follow(run_id):
+        await write(frame)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def follow(run_id: UUID) -> AsyncIterator[str]:
+    """The frames of a run's stream, from its first event to `[DONE]`."""
+    after = 0
+    async with _hints(events.group(run_id)) as bell:
+        while True:
+            bell.clear()
+            batch = await _in_thread(_events_after, run_id, after)
+            for seq, payload in batch:
+                after = seq
+                # ASCII alone: the published client splits lines at U+2028, U+2029 and U+0085.
+                yield f"id: {seq}\ndata: {json.dumps(payload)}\n\n"
+                if payload.get("is_final"):
+                    yield "data: [DONE]\n\n"
+                    return
+            if batch:
+                continue
+            try:
+                await asyncio.wait_for(bell.wait(), KEEP_ALIVE_SECONDS)
+            except TimeoutError:
+                yield ": keep-alive\n\n"
+
+
+def _events_after(run_id: UUID, after: int) -> list[tuple[int, dict[str, Any]]]:
+    return list(
+        RunEvent.objects.filter(run=run_id, seq__gt=after).order_by("seq").values_list("seq", "payload")[:BATCH]
+    )
+
+
+@asynccontextmanager
+async def _hints(group: str) -> AsyncIterator[asyncio.Event]:
+    """An event that is set when the rows should be read again: by hint, or by the clock while Redis is away."""
+    bell = asyncio.Event()
+
+    async def listen() -> None:
+        layer = get_channel_layer()
+        while True:
+            try:
+                channel = await layer.new_channel()
+                await layer.group_add(group, channel)
+                try:
+                    while True:
+                        bell.set()  # first of all: something may have come before the subscription stood
+                        await layer.receive(channel)
+                finally:
+                    await layer.group_discard(group, channel)
+            except Exception as e:  # noqa: BLE001 - without hints a stream is slower, not broken
+                logger.warning("A stream reads every %.0f s, it gets no hints: %s", POLL_SECONDS, type(e).__name__)
+                await asyncio.sleep(POLL_SECONDS)
+                bell.set()
+
+    task = asyncio.create_task(listen())
+    try:
+        yield bell
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

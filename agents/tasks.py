@@ -1,0 +1,12 @@
+"""What Celery runs. A task carries an id and calls one verb."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+from agents import runs
+
+
+@shared_task(name="agents.execute_run")
+def execute_run(run_id: str) -> None:
+    runs.execute(UUID(run_id))
