@@ -1,0 +1,11 @@
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
+
+
+class AipConfig(AppConfig):
+    name = "aip"
+
+    def ready(self) -> None:
+        from aip import checks, users  # noqa: F401 - registers the checks
+
+        post_migrate.connect(users.make_users, sender=apps.get_app_config("auth"))

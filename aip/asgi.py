@@ -1,0 +1,32 @@
+"""The web process: event streams in front, everything else through Django."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aip.settings")
+django_application = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402 - needs Django to be set up
+from django.core.management import call_command  # noqa: E402
+from django.urls import re_path  # noqa: E402
+
+from agents.stream import run_application  # noqa: E402
+from aip.body_limit import BodyLimit  # noqa: E402
+
+# Daphne runs no checks of its own.
+call_command("check", verbosity=0)
+
+application = ProtocolTypeRouter(
+    {
+        "http": BodyLimit(
+            URLRouter(
+                [
+                    # Channels routes ASGI applications by Django's paths; the stubs know views alone.
+                    re_path(r"^agents/(?P<agent_id>[^/]+)/run/?$", run_application),  # type: ignore[arg-type]
+                    re_path(r"", django_application),  # type: ignore[arg-type]
+                ]
+            )
+        ),
+    }
+)

@@ -1,0 +1,203 @@
+"""Django's settings. Every value of ours comes from the environment; the README's table explains each."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from aip import embedded
+
+
+def env(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def env_int(name: str, default: int, *, low: int, high: int) -> int:
+    text = env(name, str(default))
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise ImproperlyConfigured(f"{name} is {text!r}; it must be a whole number from {low} to {high}.")
+    return int(text)
+
+
+def env_list(name: str) -> list[str]:
+    return [part.strip() for part in env(name).split(",") if part.strip()]
+
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(env("AIP_DATA_DIR", str(embedded.default_data_dir(BASE_DIR)))).absolute()
+
+# Secrets: from the environment, else from the files that `manage.py up` made. With neither, a random
+# key that nobody knows, and `aip.checks` stops the server with a plain message.
+SECRET_KEY = env("DJANGO_SECRET_KEY") or embedded.secret(DATA_DIR, "django-secret-key")
+MASTER_API_KEY = env("AIP_MASTER_API_KEY") or embedded.secret(DATA_DIR, "master-api-key")
+OPERATOR_PASSWORD = env("AIP_OPERATOR_PASSWORD") or embedded.secret(DATA_DIR, "operator-password")
+SECRETS_ARE_SET = bool(SECRET_KEY and MASTER_API_KEY)
+SECRET_KEY = SECRET_KEY or get_random_secret_key()
+
+DEBUG = False
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
+CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS")
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "aip",
+    "hitl",
+    "agents",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+# The contract fixes which paths end in a slash; a redirect would turn the client's POST into a GET.
+APPEND_SLASH = False
+ROOT_URLCONF = "aip.urls"
+ASGI_APPLICATION = "aip.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's settings for a `postgresql://` address, read by libpq's own parser."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ImproperlyConfigured("DATABASE_URL must begin with postgresql://")
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError as e:
+        raise ImproperlyConfigured("DATABASE_URL cannot be read; write postgresql://user:password@host/name") from e
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": str(parts.pop("dbname", "aip")),
+        "USER": str(parts.pop("user", "")),
+        "PASSWORD": str(parts.pop("password", "")),
+        "HOST": str(parts.pop("host", "")),
+        "PORT": str(parts.pop("port", "")),
+        "OPTIONS": {
+            **parts,
+            "connect_timeout": 5,
+            # A thread takes a connection for as long as its statements run and gives it back.
+            "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 60},
+        },
+    }
+
+
+DATABASE_POOL_SIZE = 16
+DATABASE_URL = env("DATABASE_URL") or embedded.database_url(DATA_DIR)
+DATABASES = {"default": database(DATABASE_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = env("REDIS_URL") or embedded.redis_url(DATA_DIR)
+CHANNEL_LAYERS = {
+    "default": {
+        # This layer keeps no group in Redis, so that a wipe deafens nobody.
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_connect_timeout": 2}], "prefix": "aip"},
+    },
+}
+
+# kombu spells a unix socket in its own way.
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Publishing must not hang while Redis is away: the rows remember what has to run.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 5, "max_retries": 0}
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = env_int("AIP_WORKER_CONCURRENCY", 32, low=1, high=1024)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+
+HITL_MAX_TIMEOUT_SECONDS = 31_536_000
+HITL_DEFAULT_TIMEOUT_SECONDS = env_int("HITL_DEFAULT_TIMEOUT_SECONDS", 300, low=1, high=HITL_MAX_TIMEOUT_SECONDS)
+
+DEFAULT_MODEL = env("AIP_DEFAULT_MODEL", "rehearsal/default")
+MODELS = env_list("AIP_MODELS")
+MODEL_BASE_URLS = env_list("AIP_MODEL_BASE_URLS")
+MODEL_TIMEOUT_SECONDS = env_int("AIP_MODEL_TIMEOUT_SECONDS", 120, low=1, high=3600)
+OPENAI_API_KEY = env("OPENAI_API_KEY")
+OPENAI_BASE_URL = env("OPENAI_BASE_URL", "https://api.openai.com/v1")
+
+# The largest request body, in bytes; a larger one is answered 413.
+MAX_BODY_SIZE = 8 * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_SIZE
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["aip.auth.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["aip.auth.Permitted"],
+    "DEFAULT_PARSER_CLASSES": ["aip.parsers.ObjectParser", "aip.parsers.CurlParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "aip.errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "AIP",
+    "DESCRIPTION": "Run AI agents that ask a person before they act.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "PARSER_WHITELIST": ["aip.parsers.ObjectParser", "rest_framework.parsers.MultiPartParser"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "aip.schema.add_run_endpoint",
+    ],
+}
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True
+UNFOLD = {"SITE_TITLE": "AIP", "SITE_HEADER": "AIP"}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO"},
+        "httpx": {"level": "WARNING"},
+        "daphne": {"level": "WARNING"},
+    },
+}
