@@ -1,0 +1,90 @@
+"""Real servers for everybody: PostgreSQL and Valkey for the unit tests, a whole `up` for the rest."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import Permission, User
+
+from aip import embedded
+from tests import listener, live, model_server
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[None]:
+    with embedded.running(settings.DATA_DIR):
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(servers: None, django_db_setup: None) -> Iterator[None]:
+    """pytest-django's, over the embedded server; the checkpoints' pool lets go before the database is dropped."""
+    from agents import checkpoints
+
+    yield
+    checkpoints._pool().close()
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    """May decide."""
+    user = User.objects.create_user("alice", password="alice")
+    user.user_permissions.add(*Permission.objects.filter(codename__in=["decide_approvalrequest"]))
+    return user
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    """May decide as well."""
+    user = User.objects.create_user("bob", password="bob")
+    user.user_permissions.add(*Permission.objects.filter(codename__in=["decide_approvalrequest"]))
+    return user
+
+
+@pytest.fixture(scope="session")
+def models() -> Iterator[model_server.ModelServer]:
+    with model_server.serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[listener.Listener]:
+    with listener.listening() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server(models: model_server.ModelServer) -> Iterator[live.Live]:
+    """A whole running server, shared by the suite: each test brings agents of its own."""
+    with live.running(
+        OPENAI_API_KEY=live.OPENAI_KEY,
+        OPENAI_BASE_URL=models.url,
+        AIP_MODELS="openai/gpt-4.1",
+        AIP_MODEL_TIMEOUT_SECONDS="3",
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def reporter(server: live.Live) -> dict[str, Any]:
+    return server.upload("reporter.py", name="reporter")
+
+
+def in_threads(number: int, work: Any) -> list[Any]:
+    """What `work(i)` gives in `number` threads that all begin at the same moment."""
+    barrier = threading.Barrier(number)
+    results: list[Any] = [None] * number
+
+    def one(i: int) -> None:
+        barrier.wait(30)
+        results[i] = work(i)
+
+    threads = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    return results

@@ -1,0 +1,162 @@
+"""A really running server (`manage.py up`), and a client that speaks to it as anybody would."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TOOLS = Path(__file__).resolve().parent / "tools"
+OPENAI_KEY = "sk-the-servers-own-secret"
+T = TypeVar("T")
+
+Event = dict[str, Any]
+
+
+def eventually(fact: Callable[[], T], seconds: float = 20) -> T:
+    """The first true value of `fact`, for which it waits a bounded time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = fact()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"it did not come true within {seconds} s"
+        time.sleep(0.02)
+
+
+class Live:
+    """A server, its address, and its client."""
+
+    def __init__(self, process: "subprocess.Popen[str]", url: str, data_dir: Path) -> None:
+        self.process = process
+        self.url = url
+        self.data_dir = data_dir
+        self.key = (data_dir / "master-api-key").read_text().strip()
+        self.client = httpx.Client(base_url=url, headers={"X-API-Key": self.key}, timeout=30)
+
+    def upload(self, file: str | bytes, **fields: str) -> Event:
+        source = (TOOLS / file).read_bytes() if isinstance(file, str) else file
+        answer = self.client.post("/tools/upload", files={"file": ("tool.py", source)}, data=fields)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    def create_agent(self, **fields: Any) -> str:
+        answer = self.client.post("/agents/", json={"name": "agent", "instruction": "Do as you are asked."} | fields)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["data"]["id"]
+
+    def run(self, agent_id: str, text: str, **fields: Any) -> "Stream":
+        return Stream(self, agent_id, {"input": text} | fields)
+
+    def pending(self) -> list[Event]:
+        answer = self.client.get("/agents/hitl/pending")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def decide(self, request_id: str, decision: str, note: str = "") -> httpx.Response:
+        body = {"request_id": request_id, "decision": decision, "operator_input": note}
+        return self.client.post("/agents/hitl/decision", json=body)
+
+
+class Stream:
+    """A run's event stream, read by a thread as it comes."""
+
+    def __init__(self, live: Live, agent_id: str, body: Event) -> None:
+        self.lines: list[str] = []
+        self.events: list[Event] = []
+        self.done = False
+        self.status = 0
+        self._response = live.client.stream("POST", f"/agents/{agent_id}/run", json=body, timeout=60)
+        self._answer = self._response.__enter__()
+        self.status = self._answer.status_code
+        self.headers = self._answer.headers
+        assert self.status == 200, self._answer.read()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self._answer.iter_lines():
+            self.lines.append(line)
+            if line == "data: [DONE]":
+                self.done = True
+            elif line.startswith("data: "):
+                self.events.append(json.loads(line[6:]))
+
+    @property
+    def run_id(self) -> str:
+        return self.headers["X-Run-ID"]
+
+    def pendings(self) -> list[Event]:
+        return [e["metadata"] for e in self.events if e["metadata"].get("hitl", {}).get("decision") == "pending"]
+
+    def await_pending(self, number: int = 1) -> list[Event]:
+        return eventually(lambda: found if len(found := self.pendings()) >= number else [])
+
+    def result(self, request_id: str) -> Event:
+        """The event that says what became of a request."""
+        closed = [
+            e
+            for e in self.events
+            if e["metadata"].get("hitl", {}).get("request_id") == request_id
+            and e["metadata"]["hitl"]["decision"] != "pending"
+        ]
+        assert len(closed) == 1, closed
+        return closed[0]
+
+    def finish(self, seconds: float = 30) -> Event:
+        """The terminal event, when the server has closed the stream."""
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), f"the stream did not end: {self.lines}"
+        self._response.__exit__(None, None, None)
+        return next(e for e in self.events if e.get("is_final"))
+
+
+@contextmanager
+def running(port: int = 0, **env: str) -> Iterator[Live]:
+    """`manage.py up` with all that it starts, in a directory of its own."""
+    data_dir = Path(tempfile.mkdtemp(prefix="aip-live-", dir="/tmp"))
+    data_dir.chmod(0o711)
+    log = data_dir.with_suffix(".log")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("AIP_", "OPENAI_", "DJANGO_"))}
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        clean.pop(name, None)
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "up", "--data-dir", str(data_dir), "--port", str(port)],
+            cwd=CHECKOUT,
+            env=clean | env | {"PYTHONUNBUFFERED": "1"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            yield Live(process, eventually(lambda: _address(process, log), 60), data_dir)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
+            print(log.read_text()[-20_000:])  # noqa: T201 - pytest shows it when a test failed
+            shutil.rmtree(data_dir)
+            log.unlink()
+
+
+def _address(process: "subprocess.Popen[str]", log: Path) -> str:
+    """The address that `up` prints when it is ready."""
+    text = log.read_text()
+    assert process.poll() is None, text
+    found = re.search(r"http://[0-9.]+:\d+", text)
+    return found[0] if found else ""

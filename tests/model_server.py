@@ -1,0 +1,100 @@
+"""A small HTTP server that speaks OpenAI's chat completions, so that `langchain-openai` itself is exercised."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Body = dict[str, Any]
+# From a request's body to the assistant's message, or to a status with which the server fails.
+Script = Callable[[Body], Body | int]
+
+
+def tool_call(name: str, arguments: Any, call_id: str) -> Body:
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
+
+
+def calls(*wanted: Body) -> Body:
+    return {"role": "assistant", "content": None, "tool_calls": list(wanted)}
+
+
+def says(text: str) -> Body:
+    return {"role": "assistant", "content": text}
+
+
+def tool_results(body: Body) -> list[str]:
+    """What the tools answered, as the model hears it."""
+    return [message["content"] for message in body["messages"] if message["role"] == "tool"]
+
+
+class ModelServer(ThreadingHTTPServer):
+    """Answers each model by the script of its name, and keeps what it was sent."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.scripts: dict[str, Script] = {}
+        self.received: list[Body] = []
+        self.keys: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def sent_to(self, model: str) -> list[Body]:
+        return [body for body in self.received if body["model"] == model]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: ModelServer
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.received.append(body)
+        self.server.keys.append(self.headers.get("Authorization", ""))
+        answer = self.server.scripts[body["model"]](body)
+        if isinstance(answer, int):
+            self._send(answer, {"error": {"message": f"the key {self.server.keys[-1]} is refused", "type": "x"}})
+            return
+        choice = {"index": 0, "message": answer, "finish_reason": "tool_calls" if "tool_calls" in answer else "stop"}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        # One id for all: nothing may rest on a provider's ids.
+        self._send(
+            200,
+            {
+                "id": "chatcmpl-1",
+                "object": "chat.completion",
+                "created": int(time.time()),
+                "model": body["model"],
+                "choices": [choice],
+                "usage": usage,
+            },
+        )
+
+    def _send(self, status: int, body: Body) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+@contextmanager
+def serving() -> Iterator[ModelServer]:
+    server = ModelServer()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
