@@ -43,6 +43,7 @@ class Permitted(BasePermission):
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         needed: dict[str, str] = getattr(view, "permissions", {})
-        if request.method not in view.allowed_methods:
-            return True  # it will be answered 405
-        return request.method in needed and request.user.has_perm(needed[request.method])
+        if request.method == "OPTIONS" or request.method not in view.allowed_methods:
+            return True  # the first tells no data, the second will be answered 405
+        method = "GET" if request.method == "HEAD" else request.method
+        return method in needed and request.user.has_perm(needed[method])

@@ -187,17 +187,34 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
-UNFOLD = {"SITE_TITLE": "AIP", "SITE_HEADER": "AIP"}
+UNFOLD = {
+    "SITE_TITLE": "AIP",
+    "SITE_HEADER": "AIP",
+    "SITE_SUBHEADER": "Agents ask before they act",
+    "SITE_SYMBOL": "front_hand",
+    # There is nothing at "/" to show.
+    "SITE_URL": None,
+    "SIDEBAR": {"navigation": "aip.admin.navigation"},
+}
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "filters": {
+        "defects": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: getattr(record, "status_code", 500) != 503,
+        },
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO"},
         "httpx": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
+        # A client's mistake is in its answer, and not being ready is an answer too; a defect is logged.
+        "django.request": {"level": "ERROR", "filters": ["defects"]},
         "daphne": {"level": "WARNING"},
     },
 }
