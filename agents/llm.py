@@ -5,6 +5,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.conf import settings
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelPermissionDeniedError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+)
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
@@ -121,15 +133,16 @@ def _openai(model: Model) -> BaseChatModel:
     )
 
 
-ADVICE = {
-    "APITimeoutError": "it did not answer in time; try again, or raise AIP_MODEL_TIMEOUT_SECONDS",
-    "APIConnectionError": "its server cannot be reached; check OPENAI_BASE_URL and the network",
-    "AuthenticationError": "it refused the server's key; check OPENAI_API_KEY",
-    "PermissionDeniedError": "the server's key may not use it; check OPENAI_API_KEY and the model's name",
-    "NotFoundError": "its server does not know it; check lm_name and OPENAI_BASE_URL",
-    "RateLimitError": "it gets too many requests, or its quota is used up; try again later",
-    "BadRequestError": "it refused the request; check lm_name, lm_hyperparameters and the tools' schemas",
-    "InternalServerError": "its server failed; try again later",
+ADVICE: dict[type[Exception], str] = {
+    ModelTimeoutError: "it did not answer in time; try again, or raise AIP_MODEL_TIMEOUT_SECONDS",
+    ModelConnectionError: "its server cannot be reached; check OPENAI_BASE_URL and the network",
+    ModelAuthenticationError: "it refused the server's key; check OPENAI_API_KEY",
+    ModelPermissionDeniedError: "the server's key may not use it; check OPENAI_API_KEY and the model's name",
+    ModelNotFoundError: "its server does not know it; check lm_name and OPENAI_BASE_URL",
+    ModelRateLimitError: "it gets too many requests, or its quota is used up; try again later",
+    ContextOverflowError: "the conversation is longer than it can read; send less, or use another model",
+    ModelInvalidRequestError: "it refused the request; check lm_name, lm_hyperparameters and the tools' schemas",
+    ModelAPIError: "its server failed; try again later",
 }
 
 
@@ -140,7 +153,8 @@ def explain(exc: Exception, model: Model) -> str | None:
     """
     if isinstance(exc, ModelUnusable):
         return str(exc)
-    if not type(exc).__module__.startswith(("openai", "httpx")):
+    libraries = {kind.__module__.partition(".")[0] for kind in type(exc).__mro__}
+    if not isinstance(exc, ModelError) and not libraries & {"openai", "httpx", "httpx2"}:
         return None
-    name = type(exc).__name__
-    return f"The model {model} gave no answer ({name}): {ADVICE.get(name, 'try again later')}."
+    advice = next((text for kind, text in ADVICE.items() if isinstance(exc, kind)), "try again later")
+    return f"The model {model} gave no answer ({type(exc).__name__}): {advice}."

@@ -127,7 +127,7 @@ class ApprovalRequest(models.Model):
             "required": True,
             "decision": self.status,
             "timeout_at": self.timeout_at.isoformat(),
-            "timeout_seconds": int(seconds) if seconds.is_integer() else seconds,
+            "timeout_seconds": int(seconds) if seconds == int(seconds) else seconds,
         }
 
 

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psycopg
+
+from aip import embedded
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TOOLS = Path(__file__).resolve().parent / "tools"
@@ -59,6 +62,11 @@ class Live:
 
     def run(self, agent_id: str, text: str, **fields: Any) -> "Stream":
         return Stream(self, agent_id, {"input": text} | fields)
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What stands in the server's own database."""
+        with psycopg.connect(embedded.database_url(self.data_dir)) as connection:
+            return connection.execute(sql, values).fetchall()
 
     def pending(self) -> list[Event]:
         answer = self.client.get("/agents/hitl/pending")

@@ -1,0 +1,26 @@
+"""Calls to ask about."""
+
+import uuid
+from typing import Any
+
+from hitl import approvals
+from hitl.models import ApprovalRequest
+
+
+def a_call(**changes: Any) -> approvals.Call:
+    fields: dict[str, Any] = {
+        "tool_id": uuid.uuid4(),
+        "tool_version": "0" * 64,
+        "tool_name": "send_mail",
+        "arguments": {"to": "jane.doe@example.com", "text": "Welcome"},
+        "agent_id": uuid.uuid4(),
+        "run_id": uuid.uuid4(),
+        "checkpoint_ns": f"tools:{uuid.uuid4()}",
+        "agent_name": "recruiter",
+        "tool_call_id": "call_1",
+    }
+    return approvals.Call(**fields | changes)
+
+
+def open_one(*, timeout_seconds: float = 60, **changes: Any) -> ApprovalRequest:
+    return approvals.open_request(a_call(**changes), timeout_seconds=timeout_seconds, context={})
