@@ -1,11 +1,14 @@
 """The documented workflow, over HTTP, with a real worker."""
 
+import json
+import os
 from typing import Any
 
 import pytest
 
+from aip import embedded
 from tests.listener import Listener
-from tests.live import Live
+from tests.live import OPENAI_KEY, Live
 from tests.model_server import Body, ModelServer, calls, says, tool_call, tool_results
 
 Tool = dict[str, Any]
@@ -114,3 +117,19 @@ class Free(BaseTool):
     heard = tool_results(models.sent_to("four")[-1])
     assert sorted(f"note on {text}" in "".join(heard) for text in words) == [True] * 3
     assert "ran freely" in heard
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an unprivileged server's tools run as its own user")
+def test_a_tool_that_looks_for_the_servers_secrets_finds_none(server: Live, models: ModelServer) -> None:
+    seeker = server.upload("seeker.py", name="seeker")
+    password = (server.data_dir / "postgres-password").read_text().strip()
+    secrets = [OPENAI_KEY, server.key, password, str(embedded.socket_dir(server.data_dir))]
+    where = [{"data_dir": str(server.data_dir), "marker": secret} for secret in secrets]
+    wanted = [tool_call("seek", arguments, f"call_{i}") for i, arguments in enumerate(where)]
+    models.scripts["seek"] = lambda body: says("Searched.") if tool_results(body) else calls(*wanted)
+    agent = server.create_agent(tools=[seeker["id"]], agent_config={"lm_provider": "openai", "lm_name": "seek"})
+    server.run(agent, "go").finish()
+    found = [json.loads(result) for result in tool_results(models.sent_to("seek")[-1])]
+    assert [result["found_in"] for result in found] == [[]] * 4
+    assert all(len(result["ancestors"]) >= 3 for result in found)
+    assert f"Bearer {OPENAI_KEY}" in models.keys
