@@ -1,6 +1,7 @@
 """The settings of an agent: what may stand in `agent_config` and `tool_configs`, and what a run makes of them."""
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 
@@ -10,6 +11,8 @@ from agents.llm import HYPERPARAMETERS
 RESERVED = frozenset({"hitl", "idempotent", "destructive", "timeout_seconds"})
 TOOL_TIMEOUT_SECONDS = 60
 MAX_TOOL_TIMEOUT_SECONDS = 3600
+# PostgreSQL counts microseconds: a request with less than one would be over before it began.
+MIN_HITL_TIMEOUT_SECONDS = 0.001
 
 Config = dict[str, Any]
 
@@ -30,6 +33,23 @@ def _check_seconds(value: Any, path: str, limit: int) -> None:
 def _check_flag(config: Config, key: str, path: str) -> None:
     if key in config and not isinstance(config[key], bool):
         raise Invalid(f"{path}.{key} must be true or false.")
+
+
+def by_tool_id(value: Config) -> Config:
+    """`tool_configs` under the one spelling of each id, so that no gate is missed for a capital letter.
+
+    Raises Invalid.
+    """
+    found: Config = {}
+    for key, config in value.items():
+        try:
+            tool_id = str(UUID(key))
+        except ValueError:
+            tool_id = key
+        if tool_id in found:
+            raise Invalid(f"tool_configs names the tool {tool_id} twice; name it once.")
+        found[tool_id] = config
+    return found
 
 
 def check_tool_configs(value: Config) -> None:
@@ -67,7 +87,7 @@ def check_agent_config(value: Config) -> None:
         raise Invalid("agent_config needs both lm_provider and lm_name, or neither.")
     for key in ("lm_provider", "lm_name"):
         if key in value and not (isinstance(value[key], str) and value[key].strip()):
-            raise Invalid(f"agent_config.{key} must be a text.")
+            raise Invalid(f"agent_config.{key} must be a text that is not empty.")
     for key in ("lm_credentials", "lm_api_key"):
         if value.get(key):
             raise Invalid(f"agent_config.{key} is not accepted: keys are set on the server, not on an agent.")
@@ -102,7 +122,8 @@ def _check_model_server(config: Config, url_key: str, parameters_key: str, path:
             known = ", ".join(HYPERPARAMETERS)
             raise Invalid(f"{path}.{parameters_key}.{name} is not accepted; known are {known}.")
         if not isinstance(value, HYPERPARAMETERS[name]) or isinstance(value, bool):
-            raise Invalid(f"{path}.{parameters_key}.{name} has the wrong type.")
+            kinds = " or ".join(kind.__name__ for kind in HYPERPARAMETERS[name])
+            raise Invalid(f"{path}.{parameters_key}.{name} must be of the type {kinds}.")
 
 
 def merged(stored: Any, override: Any) -> Any:
@@ -117,4 +138,4 @@ def hitl_timeout(agent_config: Config, tool_config: Config) -> float | None:
     hitl = tool_config.get("hitl")
     if agent_config.get("hitl_enabled") is not True or not isinstance(hitl, dict):
         return None
-    return float(hitl.get("timeout_seconds", settings.HITL_DEFAULT_TIMEOUT_SECONDS))
+    return max(float(hitl.get("timeout_seconds", settings.HITL_DEFAULT_TIMEOUT_SECONDS)), MIN_HITL_TIMEOUT_SECONDS)

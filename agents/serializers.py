@@ -1,15 +1,19 @@
 """The JSON of tools, agents and runs: what comes in is checked here, what goes out has one shape."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents import configs, roster
+from agents import configs, llm, roster
 from agents.models import Agent, Tool
-from aip.fields import StrictText
+from aip.fields import Object, ShortList, StrictText
 
 # More than any prompt; below the limit of a body.
 MAX_TEXT = 4_000_000
+T = TypeVar("T")
 
 
 class ToolSerializer(serializers.ModelSerializer[Tool]):
@@ -35,7 +39,10 @@ class ToolSerializer(serializers.ModelSerializer[Tool]):
 
 class ToolUploadSerializer(serializers.Serializer[Any]):
     file = serializers.FileField(
-        error_messages={"required": "Send the tool's Python file in the multipart field 'file'."},
+        error_messages=dict.fromkeys(
+            ("required", "invalid", "no_name"),
+            "Send the tool's Python file, with a file name, in the multipart field 'file'.",
+        ),
         allow_empty_file=True,
     )
     framework = serializers.CharField(default="langchain", max_length=50)
@@ -57,6 +64,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
     tools = serializers.SerializerMethodField()
     agents = serializers.SerializerMethodField()
     mcps = serializers.SerializerMethodField()
+    agent_config = serializers.SerializerMethodField()
 
     class Meta:
         model = Agent
@@ -69,50 +77,65 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
     def get_account_id(self, agent: Agent) -> str:
         return str(self.context["account_id"])
 
+    @extend_schema_field(Reference(many=True))
     def get_tools(self, agent: Agent) -> list[dict[str, str]]:
         return [{"id": str(entry.tool_id), "name": entry.tool.name} for entry in agent.agent_tools.all()]
 
+    @extend_schema_field(Reference(many=True))
     def get_agents(self, agent: Agent) -> list[dict[str, str]]:
         return []
 
+    @extend_schema_field(Reference(many=True))
     def get_mcps(self, agent: Agent) -> list[dict[str, str]]:
         return []
+
+    def get_agent_config(self, agent: Agent) -> dict[str, Any]:
+        """With the model's name in every case: the client sends what it reads here back with each update."""
+        config: dict[str, Any] = agent.agent_config
+        if agent.language_model_id:
+            return config
+        model = llm.of_agent(config, None)
+        return {**config, "lm_provider": model.provider, "lm_name": model.name}
 
 
 class AgentInputSerializer(serializers.Serializer[Any]):
     """What POST /agents/ takes (contract 3.2). Unknown fields are ignored."""
 
     name = StrictText(max_length=255)
-    instruction = StrictText(required=False, allow_blank=True, max_length=MAX_TEXT, trim_whitespace=False)
+    instruction = StrictText(
+        required=False, allow_blank=True, allow_null=True, max_length=MAX_TEXT, trim_whitespace=False
+    )
     type = StrictText(default="config", max_length=50)
     framework = StrictText(default="langchain", max_length=50)
     version = StrictText(default="1.0", max_length=50)
     description = StrictText(required=False, allow_blank=True, allow_null=True, max_length=MAX_TEXT)
-    metadata = serializers.DictField(required=False)
-    tools = serializers.ListField(child=StrictText(), required=False, allow_null=True)
-    agents = serializers.ListField(child=StrictText(), required=False, allow_null=True)
-    mcps = serializers.ListField(child=StrictText(), required=False, allow_null=True)
-    tool_configs = serializers.DictField(required=False, allow_null=True)
-    mcp_configs = serializers.DictField(required=False, allow_null=True)
-    agent_config = serializers.DictField(required=False, allow_null=True)
-    skills = serializers.ListField(child=serializers.DictField(), required=False, allow_null=True)
-    a2a_profile = serializers.DictField(required=False, allow_null=True)
+    metadata = Object(required=False, allow_null=True)
+    tools = ShortList(child=StrictText(), required=False, allow_null=True)
+    agents = ShortList(child=StrictText(), required=False, allow_null=True)
+    mcps = ShortList(child=StrictText(), required=False, allow_null=True)
+    tool_configs = Object(required=False, allow_null=True)
+    mcp_configs = Object(required=False, allow_null=True)
+    agent_config = Object(required=False, allow_null=True)
+    skills = ShortList(child=Object(), required=False, allow_null=True)
+    a2a_profile = Object(required=False, allow_null=True)
     language_model_id = StrictText(required=False, allow_null=True, max_length=255)
     provider = StrictText(required=False, allow_null=True, max_length=255)
     model_name = StrictText(required=False, allow_null=True, max_length=255)
 
     def validate_type(self, value: str) -> str:
         if value != "config":
-            raise serializers.ValidationError("This server runs agents of the type 'config' alone.")
+            raise serializers.ValidationError("This server runs agents of the type 'config' alone; leave it out.")
         return value
 
     def validate_tools(self, value: list[str] | None) -> list[Tool]:
-        ids = list(dict.fromkeys(value or []))
-        found = {str(tool.pk): tool for tool in _living_tools(ids)}
-        unknown = [given for given in ids if given.lower() not in found]
+        given = value or []
+        unknown = next((text for text in given if not roster.is_uuid(text)), None)
+        ids = [] if unknown else list(dict.fromkeys(UUID(text) for text in given))
+        found = Tool.objects.filter(deleted_at=None).select_related("current").in_bulk(ids)
+        unknown = unknown or next((str(pk) for pk in ids if pk not in found), None)
         if unknown:
-            raise serializers.ValidationError(f"There is no tool with the id {unknown[0]}; upload it first.")
-        tools = list({given.lower(): found[given.lower()] for given in ids}.values())
+            raise serializers.ValidationError(f"There is no tool with the id {unknown}; upload it first.")
+        tools = [found[pk] for pk in ids]
         names = [tool.current.tool_name for tool in tools]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
@@ -130,10 +153,12 @@ class AgentInputSerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError(f"There is no MCP with the id {value[0]}; this server has none.")
 
     def validate_agent_config(self, value: dict[str, Any] | None) -> dict[str, Any]:
-        return _valid(configs.check_agent_config, value)
+        _valid(configs.check_agent_config, value or {})
+        return value or {}
 
     def validate_tool_configs(self, value: dict[str, Any] | None) -> dict[str, Any]:
-        return _valid(configs.check_tool_configs, value)
+        _valid(configs.check_tool_configs, value or {})
+        return _valid(configs.by_tool_id, value or {})
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """The client's `provider` and `model_name` are stored where they are read back from (contract, trap 14)."""
@@ -141,7 +166,7 @@ class AgentInputSerializer(serializers.Serializer[Any]):
         if bool(provider) != bool(name):
             raise serializers.ValidationError("Give both provider and model_name, or neither.")
         config = attrs.setdefault("agent_config", {})
-        if provider and not attrs.get("language_model_id") and "language_model" not in config:
+        if provider and not attrs.get("language_model_id") and not config.get("language_model"):
             config.setdefault("lm_provider", provider)
             config.setdefault("lm_name", name)
         return attrs
@@ -157,8 +182,8 @@ class RunInputSerializer(serializers.Serializer[Any]):
     """What POST /agents/{id}/run takes (contract 3.4.1). Unknown fields are ignored."""
 
     input = StrictText(max_length=MAX_TEXT, trim_whitespace=False)
-    chat_history = serializers.ListField(child=serializers.DictField(), default=list, allow_null=True)
-    runtime_config = serializers.DictField(default=dict, allow_null=True)
+    chat_history = ShortList(child=Object(), default=list, allow_null=True)
+    runtime_config = Object(default=dict, allow_null=True)
 
     def validate_chat_history(self, value: list[dict[str, Any]] | None) -> list[dict[str, str]]:
         roles = {"assistant": "assistant", "ai": "assistant", "system": "system"}
@@ -171,20 +196,15 @@ class RunInputSerializer(serializers.Serializer[Any]):
         ]
 
     def validate_runtime_config(self, value: dict[str, Any] | None) -> dict[str, Any]:
+        given = {key: entry for key, entry in (value or {}).items() if entry is not None}
         for key in ("agent_config", "tool_configs"):
-            if not isinstance((value or {}).get(key) or {}, dict):
+            if not isinstance(given.get(key, {}), dict):
                 raise serializers.ValidationError(f"{key} must be an object.")
-        return value or {}
+        return {**given, "tool_configs": _valid(configs.by_tool_id, given.get("tool_configs", {}))}
 
 
-def _living_tools(ids: list[str]) -> list[Tool]:
-    uuids = [given for given in ids if roster.is_uuid(given)]
-    return list(Tool.objects.filter(pk__in=uuids, deleted_at=None).select_related("current"))
-
-
-def _valid(check: Any, value: dict[str, Any] | None) -> dict[str, Any]:
+def _valid(check: Callable[[dict[str, Any]], T], value: dict[str, Any]) -> T:
     try:
-        check(value or {})
+        return check(value)
     except configs.Invalid as e:
         raise serializers.ValidationError(str(e)) from e
-    return value or {}

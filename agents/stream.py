@@ -17,9 +17,7 @@ from uuid import UUID
 from channels.layers import get_channel_layer
 from rest_framework.exceptions import (
     MethodNotAllowed,
-    ParseError,
     PermissionDenied,
-    UnsupportedMediaType,
     ValidationError,
 )
 
@@ -28,7 +26,7 @@ from agents.models import RunEvent
 from agents.serializers import RunInputSerializer
 from aip import auth, errors
 from aip.db import borrowed_connection
-from aip.parsers import checked
+from aip.parsers import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +84,13 @@ async def run_application(scope: Scope, receive: Receive, send: Send) -> None:
 def _start(method: str, headers: dict[str, str], agent_id: str, body: bytes) -> UUID:
     user = auth.user_of(headers.get("x-api-key", ""))
     if method != "POST":
-        raise MethodNotAllowed(method)
+        raise MethodNotAllowed(method, f"A run takes POST, not {method}.")
     if not user.has_perm("agents.add_run"):
         raise PermissionDenied
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in JSON_TYPES:
-        raise UnsupportedMediaType(content_type or "(none)")
-    try:
-        data = checked(json.loads(body))
-    except (ValueError, RecursionError):
-        raise ParseError("The body is not JSON that can be read.") from None
+        raise errors.unsupported("application/json")
+    data = read_object(body)
     agent = roster.living(agent_id)
     serializer = RunInputSerializer(data=data)
     serializer.is_valid(raise_exception=True)

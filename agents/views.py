@@ -1,7 +1,11 @@
 """REST for tools, agents and models. A view checks, calls one verb, and renders."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.lookups import Exact
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import MultiPartParser
@@ -10,13 +14,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents import llm, roster, toolbox
-from agents.models import Tool
+from agents.models import Agent, Tool
 from agents.sandbox import SandboxUnavailable, ToolRejected
 from agents.serializers import AgentInputSerializer, AgentSerializer, ToolSerializer, ToolUploadSerializer
 from aip import schema
 from aip.errors import Conflict, Unavailable
 
 MAX_PAGE = 100
+EXACT_FILTERS = {"agent_type": "type", "framework": "framework", "version": "version"}
+METADATA = "metadata."
 
 
 def envelope(data: Any, message: str = "ok", **paging: Any) -> dict[str, Any]:
@@ -30,7 +36,12 @@ def _context() -> dict[str, Any]:
 class ToolList(APIView):
     permissions = {"GET": "agents.view_tool"}
 
-    @extend_schema(tags=["tools"], responses={200: schema.listing(ToolSerializer), **schema.errors(401)})
+    @extend_schema(
+        operation_id="tools_list",
+        tags=["tools"],
+        parameters=schema.TOOL_TYPE,
+        responses={200: schema.listing(ToolSerializer), **schema.errors(401)},
+    )
     def get(self, request: Request) -> Response:
         """All tools, newest first."""
         tools = Tool.objects.filter(deleted_at=None).select_related("current").order_by("-created_at", "id")
@@ -44,12 +55,15 @@ class ToolUpload(APIView):
     parser_classes = [MultiPartParser]
 
     @extend_schema(
+        operation_id="tools_upload",
         tags=["tools"],
         request=ToolUploadSerializer,
         responses={200: schema.single(ToolSerializer), **schema.errors(400, 401, 409, 413, 415)},
     )
     def post(self, request: Request) -> Response:
         """Upload a Python file with one LangChain tool class."""
+        if len(request.FILES.getlist("file")) > 1:
+            raise ValidationError({"file": "Send one file; each tool is an upload of its own."})
         serializer = ToolUploadSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         given = serializer.validated_data
@@ -76,13 +90,14 @@ class AgentList(APIView):
     permissions = {"GET": "agents.view_agent", "POST": "agents.add_agent"}
 
     @extend_schema(
+        operation_id="agents_list",
         tags=["agents"],
-        parameters=schema.PAGING,
+        parameters=[*schema.PAGING, *schema.FILTERS],
         responses={200: schema.page(AgentSerializer), **schema.errors(400, 401)},
     )
     def get(self, request: Request) -> Response:
         """All agents, newest first; one page of them when `limit` is given."""
-        agents = roster.all_living()
+        agents = _filtered(request)
         total = agents.count()
         limit = _whole(request, "limit", total, low=1, high=MAX_PAGE)
         page = _whole(request, "page", 1, low=1, high=10**6)
@@ -93,6 +108,7 @@ class AgentList(APIView):
         )
 
     @extend_schema(
+        operation_id="agents_create",
         tags=["agents"],
         request=AgentInputSerializer,
         responses={201: schema.single(AgentSerializer), **schema.errors(400, 401, 413, 415)},
@@ -108,7 +124,11 @@ class AgentList(APIView):
 class AgentDetail(APIView):
     permissions = {"GET": "agents.view_agent"}
 
-    @extend_schema(tags=["agents"], responses={200: schema.single(AgentSerializer), **schema.errors(401, 404)})
+    @extend_schema(
+        operation_id="agents_get",
+        tags=["agents"],
+        responses={200: schema.single(AgentSerializer), **schema.errors(401, 404)},
+    )
     def get(self, request: Request, agent_id: str) -> Response:
         """One agent."""
         return Response(envelope(AgentSerializer(roster.living(agent_id), context=_context()).data))
@@ -117,7 +137,12 @@ class AgentDetail(APIView):
 class LanguageModelList(APIView):
     permissions = {"GET": "agents.view_agent"}
 
-    @extend_schema(tags=["models"], parameters=schema.OFFSET, responses={200: schema.MODELS, **schema.errors(400, 401)})
+    @extend_schema(
+        operation_id="models_list",
+        tags=["models"],
+        parameters=schema.OFFSET,
+        responses={200: schema.MODELS, **schema.errors(400, 401)},
+    )
     def get(self, request: Request) -> Response:
         """The models that agents may name."""
         offset = _whole(request, "offset", 0, low=0, high=10**6)
@@ -134,7 +159,7 @@ class LanguageModelList(APIView):
 class McpList(APIView):
     permissions = {"GET": "agents.view_agent"}
 
-    @extend_schema(tags=["mcps"], responses={200: schema.EMPTY, **schema.errors(401)})
+    @extend_schema(operation_id="mcps_list", tags=["mcps"], responses={200: schema.EMPTY, **schema.errors(401)})
     def get(self, request: Request) -> Response:
         """MCP servers: this server has none."""
         return Response(envelope([]))
@@ -147,3 +172,33 @@ def _whole(request: Request, name: str, default: int, *, low: int, high: int) ->
     if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
         raise ParseError(f"{name} must be a whole number from {low} to {high}.")
     return int(text)
+
+
+def _filtered(request: Request) -> QuerySet[Agent]:
+    """The living agents that the query parameters of contract 4.1 ask for."""
+    given = {key: str(value) for key, value in request.query_params.items() if value}
+    if any("\0" in text for pair in given.items() for text in pair):
+        raise ParseError("The query holds a NUL character (%00); remove it.")
+    agents = roster.all_living().filter(name__icontains=given.get("name", ""))
+    for parameter, column in EXACT_FILTERS.items():
+        if parameter in given:
+            agents = agents.filter(**{column: given[parameter]})
+    for column in ("created_at", "updated_at"):
+        if start := given.get(f"{column}_start"):
+            agents = agents.filter(**{f"{column}__gte": _moment(f"{column}_start", start)})
+        if end := given.get(f"{column}_end"):
+            whole_day = timedelta(days=1, microseconds=-1) if len(end) == len("2025-10-14") else timedelta()
+            agents = agents.filter(**{f"{column}__lte": _moment(f"{column}_end", end) + whole_day})
+    for parameter, value in given.items():
+        if parameter.startswith(METADATA):
+            agents = agents.filter(Exact(KeyTextTransform(parameter.removeprefix(METADATA), "metadata"), value))
+    return agents
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        # A plus sign that was not escaped arrives as a space.
+        found = datetime.fromisoformat(text[:10] + text[10:].replace(" ", "+"))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ParseError(f"{name} must be a date or time such as 2025-10-14 or 2025-10-14T01:56:22Z.") from None

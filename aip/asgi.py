@@ -12,10 +12,11 @@ from django.core.management import call_command  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
 from agents.stream import run_application  # noqa: E402
-from aip.body_limit import BodyLimit  # noqa: E402
+from aip.body_limit import BodyLimit, bound_daphne  # noqa: E402
 
 # Daphne runs no checks of its own.
 call_command("check", verbosity=0)
+bound_daphne()
 
 application = ProtocolTypeRouter(
     {

@@ -1,17 +1,21 @@
 """One error shape for the whole API: `{"success": false, "error": "...", "message": "..."}`."""
 
 import logging
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
+from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from rest_framework import exceptions, status
-from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 logger = logging.getLogger(__name__)
 
+MAX_SENTENCES = 5
+MAX_MESSAGE = 2000
 DATABASE_AWAY = "The database cannot be reached right now. Nothing was changed; please try again in a moment."
 
 
@@ -32,17 +36,16 @@ def body(error: str, message: str) -> dict[str, Any]:
 SERVER_ERROR = body("server_error", "Something went wrong here; the server's log says what.")
 
 
-def sentences(detail: Any, path: str = "") -> list[str]:
+def sentences(detail: Any, path: str = "") -> Iterator[str]:
     """DRF's nested details as flat sentences, each with the path of the field that it is about."""
     if isinstance(detail, dict):
-        return [
-            line
-            for key, value in detail.items()
-            for line in sentences(value, path if key == "non_field_errors" else f"{path}.{key}".lstrip("."))
-        ]
-    if isinstance(detail, list):
-        return [line for value in detail for line in sentences(value, path)]
-    return [f"{path}: {detail}" if path else str(detail)]
+        for key, value in detail.items():
+            yield from sentences(value, path if key == "non_field_errors" else f"{path}.{key}".lstrip("."))
+    elif isinstance(detail, list):
+        for value in detail:
+            yield from sentences(value, path)
+    else:
+        yield f"{path}: {detail}" if path else str(detail)
 
 
 def describe(exc: Exception) -> tuple[int, dict[str, Any]] | None:
@@ -54,20 +57,41 @@ def describe(exc: Exception) -> tuple[int, dict[str, Any]] | None:
         return None
     codes = exc.get_codes()
     code = codes if isinstance(codes, str) else "validation_error"
-    return exc.status_code, body(code, " ".join(sentences(exc.detail)))
+    return exc.status_code, body(code, " ".join(islice(sentences(exc.detail), MAX_SENTENCES))[:MAX_MESSAGE])
 
 
-def handle(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler."""
-    if isinstance(exc, Http404):
-        exc = exceptions.NotFound(str(exc) or None)
-    found = describe(exc)
+def unsupported(media_type: str) -> exceptions.UnsupportedMediaType:
+    """415 that names the one media type to send."""
+    return exceptions.UnsupportedMediaType("", f"Send the body as {media_type}, and say so in the header Content-Type.")
+
+
+def handle(exc: Exception, context: dict[str, Any]) -> HttpResponse | None:
+    """DRF's exception handler. Its answer is JSON whatever the view renders."""
+    found = describe(_with_advice(exc, context))
     if found is None:
         return None
     set_rollback()
     code, data = found
     headers = {"WWW-Authenticate": header} if (header := getattr(exc, "auth_header", "")) else {}
-    return Response(data, status=code, headers=headers)
+    return JsonResponse(data, status=code, headers=headers)
+
+
+def _with_advice(exc: Exception, context: dict[str, Any]) -> Exception:
+    """Django's and DRF's own refusals, in words that say what to do instead."""
+    view, request = context["view"], context["request"]
+    match exc:
+        case Http404():
+            return exceptions.NotFound(str(exc) or None)
+        case exceptions.UnsupportedMediaType():
+            return unsupported(view.parser_classes[0].media_type)
+        case exceptions.MethodNotAllowed():
+            return exceptions.MethodNotAllowed(
+                request.method, f"{request.path} takes {', '.join(view.allowed_methods)}, not {request.method}."
+            )
+        case exceptions.NotAcceptable():
+            return exceptions.NotAcceptable("The answer is JSON: send the header Accept: application/json, or none.")
+        case _:
+            return exc
 
 
 def _wants_html(request: HttpRequest) -> bool:
@@ -77,7 +101,11 @@ def _wants_html(request: HttpRequest) -> bool:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _wants_html(request):
         return defaults.bad_request(request, exception)
-    return JsonResponse(body("bad_request", "The request cannot be read."), status=400)
+    if isinstance(exception, DisallowedHost):
+        text = "The server does not answer to the host name in this address: use another, or add it to ALLOWED_HOSTS."
+    else:
+        text = f"The request cannot be read: {exception}"
+    return JsonResponse(body("bad_request", text), status=400)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -4,11 +4,41 @@ from typing import Any
 
 from rest_framework import serializers
 
+MAX_ITEMS = 10_000
+
 
 class StrictText(serializers.CharField):
     """A string; a number is not one."""
+
+    default_error_messages = {"invalid": "This must be a text."}
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class ShortList(serializers.ListField):
+    """A list of at most MAX_ITEMS. Stops at the first wrong item: millions of them are not worth a message each."""
+
+    default_error_messages = {
+        "not_a_list": "This must be a list.",
+        "too_long": f"This list has {{length}} entries; at most {MAX_ITEMS} are possible.",
+    }
+
+    def run_child_validation(self, data: list[Any]) -> list[Any]:
+        if len(data) > MAX_ITEMS:
+            self.fail("too_long", length=len(data))
+        return [self._item(index, item) for index, item in enumerate(data)]
+
+    def _item(self, index: int, item: Any) -> Any:
+        try:
+            return self.child.run_validation(item)
+        except serializers.ValidationError as e:
+            raise serializers.ValidationError({str(index): e.detail}) from e
+
+
+class Object(serializers.DictField):
+    """A JSON object with any entries."""
+
+    default_error_messages = {"not_a_dict": "This must be an object."}

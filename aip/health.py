@@ -3,11 +3,15 @@
 import redis
 from django.conf import settings
 from django.db import DatabaseError
-from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_safe
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from agents import heartbeats
-from aip.errors import body
+from aip import schema
+from aip.errors import Unavailable
 
 NAMES = {"worker": "no worker is alive", "sweep": "no sweep is alive"}
 
@@ -27,9 +31,14 @@ def missing() -> list[str]:
     return found
 
 
-@require_safe
-def health_check(request: HttpRequest) -> JsonResponse:
-    problems = missing()
-    if problems:
-        return JsonResponse(body("unavailable", f"Not ready: {', '.join(problems)}."), status=503)
-    return JsonResponse({"status": "healthy"})
+class HealthCheck(APIView):
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    @extend_schema(operation_id="health_check", tags=["server"], responses={200: schema.HEALTH, **schema.errors(503)})
+    def get(self, request: Request) -> Response:
+        """Whether runs can be carried out now; needs no key."""
+        problems = missing()
+        if problems:
+            raise Unavailable(f"Not ready: {', '.join(problems)}.")
+        return Response({"status": "healthy"})

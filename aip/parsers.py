@@ -1,18 +1,26 @@
 """Reading request bodies: a JSON object that can be stored, or a clear refusal."""
 
-from collections.abc import Mapping
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import JSONParser
+from rest_framework.parsers import BaseParser
 
 from hitl.seal import storable
 
+# Deeper than any real body; below what Python's own recursion bears anywhere on a body's way.
+MAX_DEPTH = 100
 
-def checked(data: Any) -> dict[str, Any]:
-    """`data` if it is a JSON object that PostgreSQL can hold. Raises ParseError."""
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`, which PostgreSQL can hold. Raises ParseError."""
+    data = _read(body)
     if not isinstance(data, dict):
-        raise ParseError("The body must be a JSON object.")
+        raise ParseError('The body must be a JSON object, as in {"name": "value"}.')
+    if _is_deeper_than(MAX_DEPTH, data):
+        raise ParseError(f"The body is nested more than {MAX_DEPTH} levels deep; make it flatter.")
     if storable(data) != data:
         raise ParseError(
             "The body holds a NUL character, half a surrogate pair or a number that is not finite; remove it."
@@ -20,17 +28,59 @@ def checked(data: Any) -> dict[str, Any]:
     return data
 
 
-class ObjectParser(JSONParser):
-    """JSON objects only. Also reads what curl sends with -d, which it labels as a form."""
+def _read(body: bytes) -> Any:
+    try:
+        return json.loads(body, object_pairs_hook=_each_key_once, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ParseError(f"The body is nested more than {MAX_DEPTH} levels deep; make it flatter.") from None
+    except json.JSONDecodeError as e:
+        raise ParseError(f"The body is not valid JSON: {e}.") from None
+    except UnicodeDecodeError as e:
+        raise ParseError(f"The body is not UTF-8, byte {e.start + 1}: save or encode it as UTF-8.") from None
+    except ValueError:  # Python reads whole numbers of at most 4300 digits
+        raise ParseError("The body holds a number with thousands of digits; send a shorter one.") from None
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A reader that takes the first and one that takes the last would see two different requests."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ParseError(f"The body names '{key[:100]}' twice in one object; name it once.")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ParseError(f"The body is not valid JSON: {name} is not a JSON value.")
+
+
+def _is_deeper_than(levels: int, data: Any) -> bool:
+    level = [data]
+    for _ in range(levels):
+        level = [child for value in level for child in _children(value)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+class ObjectParser(BaseParser):
+    """JSON objects only."""
+
+    media_type = "application/json"
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        try:
-            return checked(super().parse(stream, media_type, parser_context))
-        except RecursionError:
-            raise ParseError("The body is nested too deeply.") from None
+        return read_object(stream.read())
 
 
 class CurlParser(ObjectParser):
+    """What curl sends with -d: JSON that is labelled as a form."""
+
     media_type = "application/x-www-form-urlencoded"

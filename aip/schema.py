@@ -1,8 +1,10 @@
 """Pieces of the OpenAPI description that the views share."""
 
+from functools import cache
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, inline_serializer
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
 PAGING = [
@@ -10,6 +12,19 @@ PAGING = [
     OpenApiParameter("page", int, description="From 1"),
 ]
 OFFSET = [OpenApiParameter("offset", int), OpenApiParameter("limit", int, description="1 to 1000")]
+
+FILTERS = [
+    OpenApiParameter("name", str, description="A part of the name, in capital or small letters"),
+    OpenApiParameter("agent_type", str),
+    OpenApiParameter("framework", str),
+    OpenApiParameter("version", str),
+    *(
+        OpenApiParameter(name, str, description="A date or a time in ISO 8601")
+        for name in ("created_at_start", "created_at_end", "updated_at_start", "updated_at_end")
+    ),
+    OpenApiParameter("metadata.{key}", str, description="The value of one entry of the metadata"),
+]
+TOOL_TYPE = [OpenApiParameter("type", str, enum=["custom", "native"])]
 
 Serializer = type[serializers.BaseSerializer[Any]]
 
@@ -25,14 +40,26 @@ REASONS = {
     400: "The request is not valid; the message names the field and what was wrong.",
     401: "The API key is missing or wrong.",
     404: "There is no such thing.",
+    406: "The answer is JSON, and the header Accept does not take it.",
     409: "It conflicts with what is there.",
     413: "The body is too large.",
     415: "The content type is not one that is read here.",
+    503: "Something that the server needs is away; nothing was changed.",
 }
+EVERYWHERE = (406, 503)
+SLASHED = ("/agents/", "/tools/", "/mcps/", "/language-models/", "/schema/", "/docs/")
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call] # the library has no types
+    target_class = "aip.auth.ApiKeyAuthentication"
+    name = "ApiKeyAuth"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "header", "name": "X-API-Key"}
 
 
 def errors(*statuses: int) -> dict[int, Any]:
-    return dict.fromkeys(statuses, ERROR)
+    return {code: OpenApiResponse(ERROR, REASONS[code]) for code in sorted({*statuses, *EVERYWHERE})}
 
 
 def _envelope(name: str, data: Any, **more: Any) -> Any:
@@ -40,14 +67,17 @@ def _envelope(name: str, data: Any, **more: Any) -> Any:
     return inline_serializer(name, fields)
 
 
+@cache  # one component, however many endpoints answer with it
 def single(serializer: Serializer) -> Any:
     return _envelope(f"{serializer.__name__}Envelope", serializer())
 
 
+@cache
 def listing(serializer: Serializer) -> Any:
     return _envelope(f"{serializer.__name__}List", serializer(many=True))
 
 
+@cache
 def page(serializer: Serializer) -> Any:
     return _envelope(
         f"{serializer.__name__}Page",
@@ -73,11 +103,18 @@ MODELS = _envelope(
         many=True,
     ),
 )
+HEALTH = inline_serializer("Health", {"status": serializers.CharField()})
 EMPTY = _envelope("McpList", serializers.ListField(child=serializers.DictField()))
 
 
 def add_run_endpoint(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Describe POST /agents/{agent_id}/run, which is served in front of Django and so unseen by its URLs."""
+    """The paths as the contract spells them, and POST /agents/{agent_id}/run.
+
+    The latter is served in front of Django and so unseen by its URLs.
+    """
+    result["paths"] = {
+        path if path in SLASHED else path.rstrip("/"): operations for path, operations in result["paths"].items()
+    }
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     result["paths"]["/agents/{agent_id}/run"] = {
         "post": {
@@ -107,13 +144,14 @@ def add_run_endpoint(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
                     "content": {"text/event-stream": {"schema": {"type": "string"}}},
                     "headers": {"X-Run-ID": {"schema": {"type": "string", "format": "uuid"}}},
                 },
-                **{str(code): {**error, "description": REASONS[code]} for code in (400, 401, 404, 413, 415)},
+                **{str(code): {**error, "description": REASONS[code]} for code in RUN_ERRORS},
             },
         }
     }
     return result
 
 
+RUN_ERRORS = (400, 401, 404, 413, 415, 503)
 RUN_REQUEST = {
     "type": "object",
     "required": ["input"],

@@ -1,21 +1,25 @@
+from typing import Any
+
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.permissions import AllowAny
 
-from aip.health import health_check
+from aip.health import HealthCheck
+
+# What the API looks like is no secret; it names no data.
+PUBLIC: dict[str, Any] = {
+    "authentication_classes": [],
+    "permission_classes": [AllowAny],
+    "http_method_names": ["get", "head"],
+}
 
 urlpatterns = [
     path("", include("hitl.urls")),  # before agents: /agents/hitl/... looks like /agents/{id}/...
     path("", include("agents.urls")),
-    path("health-check", health_check),
-    # What the API looks like is no secret; it names no data.
-    path(
-        "schema/",
-        SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[AllowAny]),
-        name="schema",
-    ),
-    path("docs/", SpectacularSwaggerView.as_view(authentication_classes=[], permission_classes=[AllowAny])),
+    re_path(r"^health-check/?$", HealthCheck.as_view()),
+    re_path(r"^schema/?$", SpectacularAPIView.as_view(**PUBLIC), name="schema"),
+    re_path(r"^docs/?$", SpectacularSwaggerView.as_view(**PUBLIC)),
     path("admin/", admin.site.urls),
 ]
 

@@ -9,6 +9,8 @@ from hitl.approvals import DECIDABLE
 from hitl.models import ApprovalRequest
 
 MAX_NOTE = 20_000
+WORDS = [str(word) for word in DECIDABLE]
+ONE_OF = f"This must be one of {', '.join(WORDS)}."
 
 
 class HitlMetadataSerializer(serializers.Serializer[Any]):
@@ -54,7 +56,9 @@ class PendingSerializer(serializers.Serializer[Any]):
 
 class DecisionSerializer(serializers.Serializer[Any]):
     request_id = StrictText(max_length=255)
-    decision = serializers.ChoiceField(choices=[str(word) for word in DECIDABLE])
+    decision = serializers.ChoiceField(
+        choices=WORDS, error_messages=dict.fromkeys(("required", "null", "invalid_choice"), ONE_OF)
+    )
     operator_input = StrictText(
         required=False, allow_blank=True, allow_null=True, max_length=MAX_NOTE, trim_whitespace=False
     )
@@ -62,7 +66,7 @@ class DecisionSerializer(serializers.Serializer[Any]):
         required=False,
         allow_blank=True,
         allow_null=True,
-        max_length=255,
+        max_length=MAX_NOTE,
         help_text="Your own tracker; stored, not checked",
     )
 

@@ -19,7 +19,11 @@ from hitl.serializers import DecidedSerializer, DecisionSerializer, PendingSeria
 class Pending(APIView):
     permissions = {"GET": "hitl.view_approvalrequest"}
 
-    @extend_schema(tags=["approvals"], responses={200: PendingSerializer(many=True), **schema.errors(401)})
+    @extend_schema(
+        operation_id="approvals_pending",
+        tags=["approvals"],
+        responses={200: PendingSerializer(many=True), **schema.errors(401)},
+    )
     def get(self, request: Request) -> Response:
         """The requests that wait for a person now; the next to expire comes first."""
         return Response(PendingSerializer(approvals.pending(), many=True).data)
@@ -29,6 +33,7 @@ class Decide(APIView):
     permissions = {"POST": "hitl.decide_approvalrequest"}
 
     @extend_schema(
+        operation_id="approvals_decide",
         tags=["approvals"],
         request=DecisionSerializer,
         responses={200: DecidedSerializer, **schema.errors(400, 401, 404, 409, 413, 415)},
