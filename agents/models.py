@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from aip.text import visible
+
 
 class Installation(models.Model):
     """The one account of this server. Its id is the `account_id` of every agent and tool."""
@@ -47,7 +49,7 @@ class Tool(models.Model):
         indexes = [models.Index(fields=["-created_at"], name="tools_newest_first")]
 
     def __str__(self) -> str:
-        return self.name
+        return visible(self.name)
 
 
 class ToolVersion(models.Model):
@@ -67,7 +69,7 @@ class ToolVersion(models.Model):
         default_permissions = ["view"]
 
     def __str__(self) -> str:
-        return f"{self.tool_name} {self.digest[:8]}"
+        return f"{visible(self.tool_name)} {self.digest[:8]}"
 
 
 class Agent(models.Model):
@@ -98,7 +100,7 @@ class Agent(models.Model):
         indexes = [models.Index(fields=["-created_at"], name="agents_newest_first")]
 
     def __str__(self) -> str:
-        return self.name
+        return visible(self.name)
 
 
 class AgentTool(models.Model):

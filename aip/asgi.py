@@ -7,12 +7,15 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aip.settings")
 django_application = get_asgi_application()
 
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402 - needs Django to be set up
+from channels.auth import AuthMiddlewareStack  # noqa: E402 - needs Django to be set up
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
 from agents.stream import run_application  # noqa: E402
 from aip.body_limit import BodyLimit, bound_daphne  # noqa: E402
+from hitl.routing import websocket_urlpatterns  # noqa: E402
 
 # Daphne runs no checks of its own.
 call_command("check", verbosity=0)
@@ -29,5 +32,6 @@ application = ProtocolTypeRouter(
                 ]
             )
         ),
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

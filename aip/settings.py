@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
+from django.templatetags.static import static
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
@@ -107,6 +108,8 @@ def database(url: str) -> dict[str, Any]:
         "PASSWORD": str(parts.pop("password", "")),
         "HOST": str(parts.pop("host", "")),
         "PORT": str(parts.pop("port", "")),
+        # The pool looks at a connection before it gives it out: PostgreSQL may have been started again.
+        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **parts,
             "connect_timeout": 5,
@@ -194,12 +197,15 @@ UNFOLD = {
     # There is nothing at "/" to show.
     "SITE_URL": None,
     "SIDEBAR": {"navigation": "aip.admin.navigation"},
+    "STYLES": [lambda _request: static("hitl/console.css")],
 }
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {"()": "aip.logs.Redacting", "format": "{asctime} {levelname} {name}: {message}", "style": "{"}
+    },
     "filters": {
         "defects": {
             "()": "django.utils.log.CallbackFilter",
@@ -215,5 +221,7 @@ LOGGING = {
         # A client's mistake is in its answer, and not being ready is an answer too; a defect is logged.
         "django.request": {"level": "ERROR", "filters": ["defects"]},
         "daphne": {"level": "WARNING"},
+        # A wrong host name is the client's mistake; it is answered 400.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }

@@ -2,6 +2,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.permissions import AllowAny
 
@@ -20,7 +21,9 @@ urlpatterns = [
     re_path(r"^health-check/?$", HealthCheck.as_view()),
     re_path(r"^schema/?$", SpectacularAPIView.as_view(**PUBLIC), name="schema"),
     re_path(r"^docs/?$", SpectacularSwaggerView.as_view(**PUBLIC)),
+    path("admin/", include("hitl.console_urls")),
     path("admin/", admin.site.urls),
+    path("admin", RedirectView.as_view(pattern_name="landing")),  # for people, who type addresses
 ]
 
 handler400 = "aip.errors.bad_request"

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 # The words that a person may decide with; `timeout_skip` is the clock's alone.
 DECIDABLE = (Status.APPROVED, Status.REJECTED, Status.SKIPPED)
 TIMEOUT_NOTE = "TIMEOUT"
+RECENT = timedelta(minutes=15)
 # How many overdue requests one look of the sweep closes.
 BATCH = 200
 
@@ -83,6 +84,11 @@ def pending() -> QuerySet[ApprovalRequest]:
     return ApprovalRequest.objects.filter(status=Status.PENDING, timeout_at__gt=Now()).order_by("timeout_at", "id")
 
 
+def recently_closed() -> QuerySet[ApprovalRequest]:
+    """The requests that were closed within the last minutes, the last one first."""
+    return ApprovalRequest.objects.filter(closed_at__gt=Now() - RECENT).order_by("-closed_at")
+
+
 def open_request(call: Call, *, timeout_seconds: float, context: dict[str, Any]) -> ApprovalRequest:
     """The request about `call`: found again when the gate is entered again, else opened and committed."""
     timeout_at = ExpressionWrapper(Now() + Value(timedelta(seconds=timeout_seconds)), output_field=DateTimeField())
@@ -101,7 +107,7 @@ def open_request(call: Call, *, timeout_seconds: float, context: dict[str, Any])
     )
     if opened:
         request.refresh_from_db(fields=["created_at", "timeout_at"])
-        transaction.on_commit(lambda: events.announce(request), robust=True)
+        transaction.on_commit(lambda: events.announce(request.pk, request.status), robust=True)
     return request
 
 
@@ -162,6 +168,14 @@ def time_out_overdue() -> int:
     return sum(time_out(pk) is not None for pk in ids)
 
 
+def cancel_open(run_id: UUID) -> None:
+    """Close what still waits for a run that ends. Nobody decided, so there is no Decision."""
+    for pk in ApprovalRequest.objects.filter(run_id=run_id, status=Status.PENDING).values_list("pk", flat=True):
+        still_open = ApprovalRequest.objects.filter(pk=pk, status=Status.PENDING)
+        if still_open.update(status=Status.CANCELLED, closed_at=Now()):
+            transaction.on_commit(lambda pk=pk: events.announce(pk, Status.CANCELLED), robust=True)  # type: ignore[misc]
+
+
 def _close(request_id: UUID, status: Status, on_time: Q, **fields: Any) -> Decision | None:
     with transaction.atomic():
         expected = ApprovalRequest.objects.filter(on_time, pk=request_id, status=Status.PENDING)
@@ -174,7 +188,7 @@ def _close(request_id: UUID, status: Status, on_time: Q, **fields: Any) -> Decis
         # Lambdas: in Django 5.2 a functools.partial breaks robust hooks (ticket 36487).
         transaction.on_commit(lambda: _log(request, decision), robust=True)
         transaction.on_commit(lambda: waiting.wake(request.pk), robust=True)
-        transaction.on_commit(lambda: events.announce(request), robust=True)
+        transaction.on_commit(lambda: events.announce(request.pk, request.status), robust=True)
         return decision
 
 
@@ -200,4 +214,7 @@ def claim_execution(request_id: UUID) -> bool:
 def end_execution(request_id: UUID, *, execution: Execution, output: str) -> bool:
     """Record what a started call came to: `finished` or `failed`, with its output or the reason."""
     started = ApprovalRequest.objects.filter(pk=request_id, execution=Execution.STARTED)
-    return started.update(execution=execution, execution_ended_at=Now(), output=output) == 1
+    if started.update(execution=execution, execution_ended_at=Now(), output=output) != 1:
+        return False
+    transaction.on_commit(lambda: events.announce(request_id, Status.APPROVED), robust=True)
+    return True

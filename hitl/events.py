@@ -1,10 +1,11 @@
 """Tell open consoles that a request opened or closed. They read the row."""
 
+from uuid import UUID
+
 from aip import hints
-from hitl.models import ApprovalRequest
 
 GROUP = "hitl.requests"
 
 
-def announce(request: ApprovalRequest) -> None:
-    hints.send(GROUP, {"type": "request.changed", "id": str(request.pk), "status": request.status})
+def announce(request_id: UUID, status: str) -> None:
+    hints.send(GROUP, {"type": "request.changed", "id": str(request_id), "status": str(status)})

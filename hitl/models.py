@@ -8,6 +8,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from aip.text import visible
+
 
 class Status(models.TextChoices):
     """What became of a request. The words are the wire's, but `cancelled`, which the wire has not."""
@@ -113,12 +115,14 @@ class ApprovalRequest(models.Model):
         indexes = [
             # The pending list and the console, in the order they are shown; the sweep's look for overdue ones.
             models.Index(fields=["timeout_at"], condition=Q(status="pending"), name="pending_by_timeout"),
+            # The console's list of what was closed in the last minutes.
+            models.Index(fields=["-closed_at"], name="requests_last_closed_first"),
             # The admin's list, newest first.
             models.Index(fields=["-created_at"], name="requests_newest_first"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.tool_name} for {self.agent_name}"
+        return visible(f"{self.tool_name} for {self.agent_name}")
 
     def as_metadata(self) -> dict[str, Any]:
         """The wire's `hitl` object (contract 3.5), the same on the stream and in the pending list."""

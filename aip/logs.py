@@ -1,0 +1,14 @@
+"""Log lines without the server's secrets, whatever a provider's error may repeat."""
+
+import logging
+
+
+class Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        from django.conf import settings  # read when lines are written: settings configure logging
+
+        line = super().format(record)
+        for secret in (settings.OPENAI_API_KEY, settings.MASTER_API_KEY, settings.SECRET_KEY):
+            if secret:
+                line = line.replace(secret, "***")
+        return line

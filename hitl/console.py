@@ -1,0 +1,179 @@
+"""The operator's screen: the inbox and the page of one request, in the admin's theme.
+
+Plain pages and forms. The script beside them (`static/hitl/console.js`) only fetches the same HTML again.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_safe
+
+from aip.admin import pretty, read
+from aip.text import visible
+from hitl import approvals
+from hitl.forms import DecisionForm
+from hitl.models import ApprovalRequest, Decision, Source, Status
+
+VIEW = "hitl.view_approvalrequest"
+DECIDE = "hitl.decide_approvalrequest"
+# What the inbox shows at once; the number that wait is told beside it.
+CARDS = 100
+RECENT_CARDS = 10
+CARD_CHARACTERS = 600
+NO_DECISION = Decision()
+
+
+def may_view(request: HttpRequest) -> User:
+    """The operator who asks. Raises PermissionDenied."""
+    user = request.user
+    if not isinstance(user, User) or not user.has_perm(VIEW):
+        raise PermissionDenied("You may not see approval requests. Ask an administrator for the group 'operators'.")
+    return user
+
+
+def choices(user: User, approval: ApprovalRequest, seconds_left: float) -> tuple[Status, ...]:
+    """What `user` may decide now: the buttons of the pages, and the guard of the POST."""
+    may = approval.status == Status.PENDING and seconds_left > 0 and user.has_perm(DECIDE)
+    return approvals.DECIDABLE if may else ()
+
+
+def _cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any]]:
+    """What a card shows of each request: one statement, and of long arguments no more than the card's part."""
+    rows = (
+        requests.select_related("decision")
+        .defer("arguments", "context", "output")
+        .annotate(now=Now(), shown=pretty("arguments", CARD_CHARACTERS))
+    )
+    return [_card(user, row) for row in rows]
+
+
+def _card(user: User, row: Any) -> dict[str, Any]:
+    left = (row.timeout_at - row.now).total_seconds()
+    decision = getattr(row, "decision", NO_DECISION)
+    return {
+        "request": row,
+        "tool": visible(row.tool_name),
+        "agent": visible(row.agent_name),
+        "arguments": visible(row.shown[:CARD_CHARACTERS]),
+        "is_cut": len(row.shown) > CARD_CHARACTERS,
+        "seconds_left": max(0, left),
+        "age_seconds": max(0, (row.now - row.created_at).total_seconds()),
+        "choices": choices(user, row, left),
+        "closing": approvals.describe_closing(row) if row.status != Status.PENDING or left <= 0 else "",
+        "decision": decision,
+        "note": visible(decision.operator_input),
+        "client_run_id": visible(decision.client_run_id),
+        "call_id": visible(row.tool_call_id),
+    }
+
+
+def _page(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
+    return render(request, template, {**admin.site.each_context(request), **context}, status=status)
+
+
+@require_safe
+def landing(request: HttpRequest) -> HttpResponse:
+    """The admin's first page: the inbox, for those who may see it."""
+    if request.user.has_perm(VIEW):
+        return redirect("inbox")
+    return admin.site.index(request)
+
+
+@require_safe
+def inbox(request: HttpRequest) -> HttpResponse:
+    user = may_view(request)
+    waiting = approvals.pending()
+    return _page(
+        request,
+        "hitl/inbox.html",
+        title="Inbox",
+        cards=_cards(user, waiting[:CARDS]),
+        total=waiting.count(),
+        limit=CARDS,
+        recent=_cards(user, approvals.recently_closed()[:RECENT_CARDS]),
+        may_decide=user.has_perm(DECIDE),
+    )
+
+
+@require_safe
+def card(request: HttpRequest, request_id: UUID) -> HttpResponse:
+    """One card, for a page that is open."""
+    return render(request, "hitl/card.html", {"card": _one(may_view(request), request_id)})
+
+
+def _one(user: User, request_id: UUID) -> dict[str, Any]:
+    found = _cards(user, ApprovalRequest.objects.filter(pk=request_id))
+    if not found:
+        raise Http404("There is no such approval request.")
+    return found[0]
+
+
+@require_safe
+def detail(request: HttpRequest, request_id: UUID) -> HttpResponse:
+    return _detail(request, request_id)
+
+
+def _detail(request: HttpRequest, request_id: UUID, *, status: int = 200, problem: str = "") -> HttpResponse:
+    user = may_view(request)
+    found = _one(user, request_id)
+    row = found["request"]
+    texts = read(row, arguments=pretty("arguments"), output="output")
+    conversation = row.context.get("conversation", [])
+    return _page(
+        request,
+        "hitl/detail.html",
+        status=status,
+        title=found["tool"],
+        card=found,
+        problem=problem,
+        arguments=visible(texts["arguments"]),
+        output=visible(texts["output"]),
+        conversation=[{"role": m["role"], "text": visible(m["content"])} for m in conversation],
+    )
+
+
+def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
+    """Decide from the console. A second decision is answered 409 with who, what and when."""
+    if request.method != "POST":  # back from the login page
+        return redirect("request", request_id)
+    user = may_view(request)
+    if not user.has_perm(DECIDE):
+        raise PermissionDenied("You may look, but not decide. Ask an administrator for the group 'operators'.")
+    form = DecisionForm(request.POST)
+    if not form.is_valid():
+        problem = " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in form.errors.items())
+        return _answer(request, request_id, status=400, problem=f"Nothing was decided. {problem}")
+    try:
+        made = approvals.decide(
+            request_id,
+            decision=Status(form.cleaned_data["decision"]),
+            by=user,
+            source=Source.CONSOLE,
+            note=form.cleaned_data["note"],
+        )
+    except approvals.UnknownRequest as e:
+        raise Http404(str(e)) from e
+    except approvals.AlreadyClosed as e:
+        return _answer(request, request_id, status=409, problem=f"Your decision came too late. {e}")
+    if _is_script(request):
+        return render(request, "hitl/card.html", {"card": _one(user, request_id)})
+    messages.success(request, f"You {made.decision} the call of {visible(made.request.tool_name)}.")
+    return redirect("inbox")
+
+
+def _answer(request: HttpRequest, request_id: UUID, *, status: int, problem: str) -> HttpResponse:
+    if not _is_script(request):
+        return _detail(request, request_id, status=status, problem=problem)
+    found = _one(may_view(request), request_id) | {"problem": problem}
+    return render(request, "hitl/card.html", {"card": found}, status=status)
+
+
+def _is_script(request: HttpRequest) -> bool:
+    return request.headers.get("X-Requested-With") == "fetch"

@@ -1,0 +1,85 @@
+"""The console's websocket: says which request changed. The page reads it."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from redis import RedisError
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from hitl.events import GROUP
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 1.0
+# RFC 6455's registry: "try again later".
+TRY_AGAIN_LATER = 1013
+
+
+async def _watch() -> None:
+    """Ends when this process's connection with Redis has broken: hints may have been lost in between.
+
+    The channel layer connects again by itself and says nothing of it.
+    """
+    client = Redis.from_url(
+        settings.REDIS_URL,
+        single_connection_client=True,
+        retry=Retry(NoBackoff(), 0),
+        socket_connect_timeout=2,
+        socket_timeout=2,
+    )
+    async with client:
+        with suppress(RedisError, OSError):
+            first = await client.client_id()
+            while await client.client_id() == first:  # noqa: ASYNC110 - Redis tells nobody that it went
+                await asyncio.sleep(WATCH_SECONDS)
+    logger.warning("Redis went away; the open consoles are told to connect again")
+
+
+class Watch:
+    """One watcher for all sockets of the process."""
+
+    task: "asyncio.Task[None] | None" = None
+
+    @classmethod
+    def current(cls) -> "asyncio.Task[None]":
+        if cls.task is None or cls.task.done():
+            cls.task = asyncio.create_task(_watch())
+        return cls.task
+
+
+def _may_listen(user: User | AnonymousUser) -> bool:
+    return user.is_active and user.is_staff and user.has_perm("hitl.view_approvalrequest")
+
+
+class ConsoleConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # the library has no types
+    """Sends `{"id": "...", "status": "..."}` for each change. Closes when hints stop, so that the page knows."""
+
+    async def connect(self) -> None:
+        self.closing: asyncio.Task[None] | None = None
+        if not await database_sync_to_async(_may_listen)(self.scope["user"]):
+            await self.close()  # before it was accepted: the handshake is refused
+            return
+        await self.channel_layer.group_add(GROUP, self.channel_name)
+        self.closing = asyncio.create_task(self._close_with(Watch.current()))
+        await self.accept()
+
+    async def _close_with(self, watch: "asyncio.Task[None]") -> None:
+        await asyncio.wait({watch})
+        await self.close(TRY_AGAIN_LATER)
+
+    async def request_changed(self, message: dict[str, Any]) -> None:
+        await self.send_json({"id": message["id"], "status": message["status"]})
+
+    async def disconnect(self, code: int) -> None:
+        if self.closing is not None:
+            self.closing.cancel()
+            with suppress(RedisError, OSError):
+                await self.channel_layer.group_discard(GROUP, self.channel_name)

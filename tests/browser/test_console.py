@@ -1,0 +1,286 @@
+"""The operator's screen, in a real browser, against a really running server."""
+
+import re
+import signal
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests import live
+from tests.browser.conftest import PASSWORD, Login, make_people
+from tests.listener import Listener
+from tests.live import Live, Stream, eventually
+from tests.model_server import ModelServer, calls, says, tool_call, tool_results
+
+HOSTILE = "<script>document.title='owned'</script><b>bold</b>\u202egnp.exe\u200b\x1b[31mred"
+
+
+@pytest.fixture(scope="module")
+def agent(people: Live, reporter: dict[str, Any], world: Listener) -> str:
+    return make_agent(people, reporter, world)
+
+
+def make_agent(server: Live, reporter: dict[str, Any], world: Listener, *, seconds: float = 180) -> str:
+    return server.create_agent(
+        name="recruiter",
+        tools=[reporter["id"]],
+        agent_config={"hitl_enabled": True, "lm_provider": "rehearsal", "lm_name": "default"},
+        tool_configs={reporter["id"]: {"hitl": {"timeout_seconds": seconds}, "listener": world.url}},
+    )
+
+
+def ask(server: Live, agent: str, text: str = "") -> tuple[Stream, str]:
+    stream = server.run(agent, text or f"please act {uuid.uuid4()}")
+    return stream, stream.await_pending()[0]["hitl"]["request_id"]
+
+
+def card(page: Page, request_id: str) -> Any:
+    return page.locator(f"#card-{request_id}")
+
+
+def test_two_consoles_see_a_request_and_who_decided_it_without_reload(
+    people: Live, reporter: dict[str, Any], world: Listener, models: ModelServer, login: Login
+) -> None:
+    text = f"offer {uuid.uuid4()}"
+    models.scripts["console"] = lambda body: (
+        says("All done.") if tool_results(body) else calls(tool_call("reporter", {"text": text}, "call_1"))
+    )
+    agent = people.create_agent(
+        name="recruiter",
+        tools=[reporter["id"]],
+        agent_config={"hitl_enabled": True, "lm_provider": "openai", "lm_name": "console"},
+        tool_configs={reporter["id"]: {"hitl": {"timeout_seconds": 180}, "listener": world.url}},
+    )
+    omar, olga = login(people, "omar"), login(people, "olga")
+    for page in (omar, olga):
+        page.evaluate("window.sameDocument = true")
+    stream, request_id = ask(people, agent)
+    for page in (omar, olga):
+        expect(card(page, request_id)).to_contain_text(text, timeout=1000)
+    card(omar, request_id).locator("textarea").fill("Use the friendly template")
+    card(omar, request_id).get_by_role("button", name="Approve").click()
+    expect(card(olga, request_id)).to_contain_text("already approved by omar", timeout=1000)
+    expect(card(olga, request_id)).to_contain_text("Use the friendly template")
+    expect(card(olga, request_id).get_by_role("button")).to_have_count(0)
+    expect(card(omar, request_id)).to_contain_text("already approved by omar")
+    assert stream.finish()["content"] == "All done."
+    assert world.count(text) == 1
+    assert "Use the friendly template" in tool_results(models.sent_to("console")[-1])[0]
+    assert all(page.evaluate("window.sameDocument") for page in (omar, olga))
+
+
+def test_a_request_decided_by_rest_and_one_that_times_out_change_in_place(
+    people: Live, agent: str, reporter: dict[str, Any], world: Listener, login: Login
+) -> None:
+    page = login(people, "omar")
+    stream, by_rest = ask(people, agent)
+    quick, timed_out = ask(people, make_agent(people, reporter, world, seconds=3))
+    expect(card(page, timed_out)).to_be_visible()
+    order = page.locator("#aip-waiting .aip-card[data-status=pending]").evaluate_all(
+        "cards => cards.map(c => c.dataset.id)"
+    )
+    assert order.index(timed_out) < order.index(by_rest)
+    expect(card(page, timed_out).locator(".aip-clock")).to_have_text(re.compile(r"^[12] s$"))
+    people.decide(by_rest, "rejected", "not today")
+    expect(card(page, by_rest)).to_contain_text("already rejected by master", timeout=1000)
+    expect(card(page, by_rest)).to_contain_text("not today")
+    expect(card(page, timed_out)).to_contain_text("ran out of time", timeout=5000)
+    stream.finish()
+    quick.finish()
+
+
+def test_without_javascript_everything_can_be_read_and_decided(
+    people: Live, agent: str, world: Listener, login: Login
+) -> None:
+    page = login(people, "omar", java_script_enabled=False)
+    for button, status in (("Approve", "approved"), ("Reject", "rejected"), ("Skip", "skipped")):
+        text = f"plain {uuid.uuid4()}"
+        stream, request_id = ask(people, agent, text)
+        page.goto(f"{people.url}/admin/inbox/")
+        card(page, request_id).get_by_role("link", name="What led to it").click()
+        expect(page.locator(".aip-detail .aip-arguments").first).to_contain_text(text)
+        page.locator("textarea").fill(f"by hand: {status}")
+        page.get_by_role("button", name=button).click()
+        expect(page.get_by_text(f"You {status} the call of reporter")).to_be_visible()
+        stream.finish()
+        assert stream.result(request_id)["metadata"]["hitl"]["decision"] == status
+        assert world.count(text) == (1 if status == "approved" else 0)
+
+
+def test_a_second_decision_is_told_who_was_faster(people: Live, agent: str, login: Login) -> None:
+    page = login(people, "olga", java_script_enabled=False)
+    stream, request_id = ask(people, agent)
+    page.goto(f"{people.url}/admin/inbox/{request_id}/")
+    people.decide(request_id, "skipped")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_role("alert")).to_contain_text("too late")
+    expect(page.get_by_role("alert")).to_contain_text("already skipped by master")
+    stream.finish()
+    assert people.rows("SELECT decision FROM hitl_decision WHERE request_id = %s", request_id) == [("skipped",)]
+
+
+def test_an_open_request_page_follows_its_request_to_the_end(people: Live, agent: str, login: Login) -> None:
+    page = login(people, "olga")
+    stream, request_id = ask(people, agent)
+    page.goto(f"{people.url}/admin/inbox/{request_id}/")
+    expect(page.locator("#aip-banner")).to_be_hidden()
+    people.decide(request_id, "approved")
+    expect(page.locator(".aip-detail")).to_contain_text("already approved by master", timeout=2000)
+    expect(page.locator(".aip-detail")).to_contain_text("reported please act", timeout=5000)
+    stream.finish()
+
+
+def test_who_may_only_look_sees_no_buttons_and_cannot_forge_a_decision(people: Live, agent: str, login: Login) -> None:
+    page = login(people, "looker")
+    stream, request_id = ask(people, agent)
+    expect(card(page, request_id)).to_be_visible()
+    expect(page.locator(".aip-decide")).to_have_count(0)
+    page.goto(f"{people.url}/admin/inbox/{request_id}/")
+    expect(page.locator(".aip-decide")).to_have_count(0)
+    token = next(c["value"] for c in page.context.cookies() if c["name"] == "csrftoken")
+    forged = page.request.post(
+        f"{people.url}/admin/inbox/{request_id}/decide/", form={"decision": "approved", "csrfmiddlewaretoken": token}
+    )
+    assert forged.status == 403
+    assert "may look, but not decide" in forged.text()
+    assert request_id in [request["request_id"] for request in people.pending()]
+    people.decide(request_id, "skipped")
+    stream.finish()
+
+
+def test_a_stranger_gets_the_login_page_and_the_socket_refuses_him(people: Live, chromium: Any, login: Login) -> None:
+    context = chromium.new_context()
+    page = context.new_page()
+    for path in ("/admin/", "/admin/inbox/", f"/admin/inbox/{uuid.uuid4()}/", f"/admin/inbox/{uuid.uuid4()}/card/"):
+        page.goto(people.url + path)
+        assert "/admin/login/" in page.url
+    listen = """url => new Promise(done => {
+        const socket = new WebSocket(url);
+        socket.onopen = () => done("open");
+        socket.onclose = () => done("refused");
+    })"""
+    socket = people.url.replace("http", "ws") + "/admin/inbox/socket"
+    assert page.evaluate(listen, socket) == "refused"
+    # Logged in, but from another site's page: the origin is checked.
+    insider = login(people, "omar")
+    assert insider.evaluate(listen, socket) == "open"
+    insider.route("http://elsewhere.example/", lambda route: route.fulfill(body="<title>elsewhere</title>"))
+    insider.goto("http://elsewhere.example/")
+    assert insider.evaluate(listen, socket) == "refused"
+    context.close()
+
+
+def test_an_expired_session_and_an_unknown_request_are_said_plainly(people: Live, agent: str, login: Login) -> None:
+    page = login(people, "omar", java_script_enabled=False)
+    stream, request_id = ask(people, agent)
+    page.goto(f"{people.url}/admin/inbox/{request_id}/")
+    page.context.clear_cookies(name="sessionid")
+    page.get_by_role("button", name="Approve").click()
+    assert "/admin/login/" in page.url
+    page.fill("[name=username]", "omar")
+    page.fill("[name=password]", PASSWORD)
+    page.click("[type=submit]")
+    page.wait_for_url(f"**/admin/inbox/{request_id}/")
+    assert request_id in [request["request_id"] for request in people.pending()]
+    page.goto(f"{people.url}/admin/inbox/{uuid.uuid4()}/")
+    expect(page.get_by_role("heading", name="Not there")).to_be_visible()
+    people.decide(request_id, "skipped")
+    stream.finish()
+
+
+def test_a_double_click_decides_once(people: Live, agent: str, login: Login) -> None:
+    page = login(people, "omar")
+    stream, request_id = ask(people, agent)
+    card(page, request_id).get_by_role("button", name="Reject").dblclick()
+    expect(card(page, request_id)).to_contain_text("already rejected by omar")
+    stream.finish()
+    assert people.rows("SELECT count(*) FROM hitl_decision WHERE request_id = %s", request_id) == [(1,)]
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "x" * 1_000_000, "\n" * 2000], ids=["markup", "a megabyte", "lines"])
+def test_hostile_arguments_are_shown_harmlessly(people: Live, agent: str, login: Login, text: str) -> None:
+    page = login(people, "omar")
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    stream, request_id = ask(people, agent, text)
+    expect(card(page, request_id)).to_be_visible()
+    page.goto(f"{people.url}/admin/inbox/{request_id}/")
+    arguments = page.locator(".aip-detail .aip-arguments").first
+    shown = arguments.inner_text()
+    if text == HOSTILE:
+        assert "<script>document.title='owned'</script><b>bold</b>\\u202egnp.exe\\u200b\\u001b[31mred" in shown
+    assert page.title() != "owned"
+    assert arguments.locator("b, script").count() == 0
+    assert problems == []
+    people.decide(request_id, "skipped")
+    stream.finish()
+
+
+def test_what_is_typed_on_one_card_survives_what_happens_to_others(people: Live, agent: str, login: Login) -> None:
+    page = login(people, "omar")
+    first, kept = ask(people, agent)
+    card(page, kept).locator("textarea").fill("half a thou")
+    second, other = ask(people, agent)
+    card(page, other).get_by_role("button", name="Skip").click()
+    expect(card(page, other)).to_contain_text("already skipped by omar")
+    expect(card(page, kept).locator("textarea")).to_have_value("half a thou")
+    people.decide(kept, "skipped")
+    first.finish()
+    second.finish()
+
+
+@pytest.fixture
+def own_server(models: ModelServer) -> Iterator[Live]:
+    """A server that may be hurt."""
+    with live.running() as server:
+        make_people(server)
+        yield server
+
+
+def kill(server: Live, name: str) -> None:
+    children = psutil.Process(server.process.pid).children()
+    (victim,) = [child for child in children if any(name in part for part in child.cmdline())]
+    victim.send_signal(signal.SIGKILL)
+
+
+def test_valkey_and_then_the_web_process_die_under_an_open_console(
+    own_server: Live, world: Listener, login: Login
+) -> None:
+    server = own_server
+    agent = make_agent(server, server.upload("reporter.py", name="reporter"), world)
+    page = login(server, "omar")
+    banner = page.locator("#aip-banner")
+    first, before = ask(server, agent)
+    expect(card(page, before)).to_be_visible()
+
+    kill(server, "valkey-server")
+    expect(banner).to_be_visible(timeout=10_000)
+    expect(banner).to_be_hidden(timeout=20_000)
+    second, meanwhile = ask(server, agent)
+    expect(card(page, meanwhile)).to_be_visible(timeout=5000)
+
+    kill(server, "daphne")
+    expect(banner).to_be_visible(timeout=10_000)
+    # Opened while the page hears nothing: by a run that the database knows and the dead web process does not.
+    eventually(lambda: reachable(server))
+    third, after = ask(server, agent)
+    expect(banner).to_be_hidden(timeout=20_000)
+    expect(card(page, after)).to_be_visible(timeout=5000)
+    expect(page.locator("#aip-waiting [data-status=pending]")).to_have_count(3)
+    card(page, before).get_by_role("button", name="Skip").click()
+    expect(card(page, before)).to_contain_text("already skipped by omar")
+    assert server.decide(meanwhile, "skipped").status_code == server.decide(after, "skipped").status_code == 200
+    third.finish()
+    assert not first.done
+    assert not second.done
+
+
+def reachable(server: Live) -> bool:
+    try:
+        return server.client.get("/health-check").status_code == 200
+    except Exception:  # noqa: BLE001 - whatever it is, it is not there yet
+        return False
