@@ -33,6 +33,7 @@ def _pool() -> ConnectionPool[Connection[DictRow]]:
         max_size=POOL_SIZE,
         max_idle=60,
         timeout=10,
+        check=ConnectionPool.check_connection,
         kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
         open=True,
     )

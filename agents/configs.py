@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from agents import roster
 from agents.llm import HYPERPARAMETERS
 
 # What `tool_configs[<id>]` means to the server; its other entries go to the tool class as fields.
@@ -56,10 +57,14 @@ def check_tool_configs(value: Config) -> None:
     """Raises Invalid."""
     for tool_id, config in value.items():
         path = f"tool_configs.{tool_id}"
+        if not roster.is_uuid(tool_id):  # most likely a gate that its author believes to be closed
+            raise Invalid(f"{path} is not the id of a tool; the settings of a tool stand under its id.")
         if config is None:
             continue
         if not isinstance(config, dict):
             raise Invalid(f"{path} must be an object.")
+        if misspelt := [key for key in config if key != "hitl" and key.strip().lower() == "hitl"]:
+            raise Invalid(f"{path}.{misspelt[0]} is written 'hitl'.")
         hitl = config.get("hitl")
         if hitl is not None:
             if not isinstance(hitl, dict):

@@ -15,6 +15,8 @@ from langgraph.errors import GraphRecursionError
 
 # Model and tool steps of one run before it is taken for a loop.
 MAX_STEPS = 100
+# Calls of one step that are under way at once. LangGraph's default follows the processors; these wait for people.
+MAX_CALLS = 64
 
 
 class StepLimitReached(Exception):
@@ -47,7 +49,7 @@ class UploadedTool(BaseTool):
     args_schema: dict[str, Any]
     run_elsewhere: Callable[[dict[str, Any]], str]
 
-    def _run(self, **arguments: Any) -> str:
+    def _run(self, /, **arguments: Any) -> str:
         return self.run_elsewhere(arguments)
 
 
@@ -78,7 +80,7 @@ def steps(
     agent = create_agent(
         model, tools, system_prompt=instruction or None, middleware=[middleware], checkpointer=checkpointer
     )
-    config: Any = {"configurable": {"thread_id": thread_id}, "recursion_limit": MAX_STEPS}
+    config: Any = {"configurable": {"thread_id": thread_id}, "recursion_limit": MAX_STEPS, "max_concurrency": MAX_CALLS}
     begun = checkpointer.get_tuple(config) is not None
     start: Any = None if begun else {"messages": list(messages)}
     try:

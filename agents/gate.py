@@ -5,30 +5,34 @@ request is found by the call's `checkpoint_ns`, the decision stands in its row, 
 tool is handed out once.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import transaction
 from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import AnyMessage, ToolMessage
+from langchain.agents.middleware.types import ModelRequest, ModelResponse
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from agents import events
 from agents.engine import ToolSpec
 from agents.sandbox import SandboxUnavailable, ToolFailed
-from aip.db import borrowed_connection
+from aip.db import patiently
 from hitl import approvals, waiting
 from hitl.models import ApprovalRequest, Execution, Status
 from hitl.seal import storable
 
+logger = logging.getLogger(__name__)
 Handler = Callable[[ToolCallRequest], ToolMessage | Command[Any]]
 
 # How much of the conversation a request keeps of what led to it: messages, and characters of each.
 CONTEXT_MESSAGES = 40
 CONTEXT_CHARACTERS = 20_000
+MAX_CALL_ID = 255
 
 UNKNOWN_OUTCOME = (
     "An earlier attempt at this call of {tool} began at {at} and its outcome is unknown. It was not run again."
@@ -46,6 +50,13 @@ class Gate(AgentMiddleware[Any, Any]):
         self.agent_name = agent_name
         self.specs = tools
 
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any]:
+        response = handler(request)
+        response.result = [readable(m) if isinstance(m, AIMessage) else m for m in response.result]
+        return response
+
     def wrap_tool_call(self, request: ToolCallRequest, handler: Handler) -> ToolMessage | Command[Any]:
         # What is shown, sealed and run is one and the same: arguments that the database can hold.
         arguments = storable(request.tool_call["args"])
@@ -57,8 +68,7 @@ class Gate(AgentMiddleware[Any, Any]):
 
     def _run_free(self, request: ToolCallRequest, handler: Handler) -> ToolMessage:
         message, seconds = _run(request, handler)
-        with borrowed_connection():
-            self._report(request, message, seconds, approval=None)
+        patiently(lambda: self._report(request, message, seconds, approval=None))
         return message
 
     def _run_gated(self, request: ToolCallRequest, handler: Handler, spec: ToolSpec) -> ToolMessage:
@@ -68,26 +78,28 @@ class Gate(AgentMiddleware[Any, Any]):
         4. Not approved: tell the model in words. 5. Check the seal. 6. Claim the execution. 7. Run.
         """
         call = self._call(request, spec)
-        with borrowed_connection():
-            approval = approvals.open_request(
-                call, timeout_seconds=spec.hitl_timeout_seconds or 0, context=_context(request)
-            )
-            events.record(self.run_id, f"pending:{approval.pk}", events.pending(approval))
-        approval = wait_until_closed(approval.pk)
+        opened = patiently(lambda: self._open(call, spec.hitl_timeout_seconds or 0, _context(request)))
+        approval = wait_until_closed(opened.pk)
         if approval.status != Status.APPROVED:
             return self._refuse(request, approval)
         if call.seal != approval.decision.seal:
             return self._tell(request, approval, BROKEN_SEAL.format(tool=spec.name))
-        with borrowed_connection():
-            claimed = approvals.claim_execution(approval.pk)
-        if not claimed:
+        if not patiently(lambda: approvals.claim_execution(approval.pk)):
             return self._already_begun(request, approval)
         message, seconds = _run(request, handler)
-        with borrowed_connection(), transaction.atomic():
-            execution = Execution.FAILED if message.status == "error" else Execution.FINISHED
+        patiently(lambda: self._end(request, message, seconds, approval))
+        return _with_note(message, approval)
+
+    def _open(self, call: approvals.Call, timeout_seconds: float, context: dict[str, Any]) -> ApprovalRequest:
+        approval = approvals.open_request(call, timeout_seconds=timeout_seconds, context=context)
+        events.record(self.run_id, f"pending:{approval.pk}", events.pending(approval))
+        return approval
+
+    def _end(self, request: ToolCallRequest, message: ToolMessage, seconds: float, approval: ApprovalRequest) -> None:
+        execution = Execution.FAILED if message.status == "error" else Execution.FINISHED
+        with transaction.atomic():
             approvals.end_execution(approval.pk, execution=execution, output=message.text)
             self._report(request, message, seconds, approval)
-        return _with_note(message, approval)
 
     def _call(self, request: ToolCallRequest, spec: ToolSpec) -> approvals.Call:
         return approvals.Call(
@@ -104,15 +116,13 @@ class Gate(AgentMiddleware[Any, Any]):
 
     def _already_begun(self, request: ToolCallRequest, approval: ApprovalRequest) -> ToolMessage:
         """Entered again after the tool was started: give its stored result, or say that there is none."""
-        with borrowed_connection():
-            approval.refresh_from_db()
+        patiently(approval.refresh_from_db)
         if approval.output is None:
             at = approval.execution_started_at
             text = UNKNOWN_OUTCOME.format(tool=approval.tool_name, at=at.isoformat() if at else "an unknown time")
             return self._tell(request, approval, text)
         message = _message(request, approval.output, failed=approval.execution == Execution.FAILED)
-        with borrowed_connection():
-            self._report(request, message, None, approval)
+        patiently(lambda: self._report(request, message, None, approval))
         return _with_note(message, approval)
 
     def _refuse(self, request: ToolCallRequest, approval: ApprovalRequest) -> ToolMessage:
@@ -122,8 +132,7 @@ class Gate(AgentMiddleware[Any, Any]):
         self, request: ToolCallRequest, approval: ApprovalRequest, text: str, *, failed: bool = True
     ) -> ToolMessage:
         message = _message(request, text, failed=failed)
-        with borrowed_connection():
-            self._report(request, message, None, approval)
+        patiently(lambda: self._report(request, message, None, approval))
         return message
 
     def _report(
@@ -147,20 +156,37 @@ class Gate(AgentMiddleware[Any, Any]):
         events.record(self.run_id, f"result:{_namespace(request)}", payload)
 
 
+def readable(message: AIMessage) -> AIMessage:
+    """What a model said, in a form that checkpoint and database can hold, whatever its provider sends.
+
+    Its id is our own: the state keeps one message per id, and a provider may repeat its ids.
+    """
+    calls = [
+        {**call, "args": storable(call["args"]), "id": storable(str(call["id"] or uuid4()))[:MAX_CALL_ID]}
+        for call in message.tool_calls
+    ]
+    content = storable(message.content) if isinstance(message.content, str) else message.content
+    return message.model_copy(update={"id": f"model-{uuid4()}", "tool_calls": calls, "content": content})
+
+
 def wait_until_closed(request_id: UUID) -> ApprovalRequest:
     """Block on the request's Redis key until it is decided, or until its deadline, which this then enforces.
 
     Bounded by the request's own deadline. Holds no database connection while it blocks.
     """
     while True:
-        with borrowed_connection():
-            request, seconds_left = approvals.look(request_id)
-            if request.status == Status.PENDING and seconds_left <= 0:
-                approvals.time_out(request_id)
-                continue
+        request, seconds_left = patiently(lambda: _look(request_id))
         if request.status != Status.PENDING:
             return request
-        waiting.wait(request_id, seconds_left)
+        if seconds_left > 0:
+            waiting.wait(request_id, seconds_left)
+
+
+def _look(request_id: UUID) -> tuple[ApprovalRequest, float]:
+    request, seconds_left = approvals.look(request_id)
+    if request.status == Status.PENDING and seconds_left <= 0:
+        approvals.time_out(request_id)
+    return request, seconds_left
 
 
 def refusal(approval: ApprovalRequest) -> str:
@@ -195,6 +221,10 @@ def _run(request: ToolCallRequest, handler: Handler) -> tuple[ToolMessage, float
         result = handler(request)
     except (ToolFailed, SandboxUnavailable) as e:
         result = _message(request, str(e), failed=True)
+    except Exception as e:
+        # A call that was started must come to an end, whatever goes wrong around it.
+        logger.exception("A tool could not be run")
+        result = _message(request, f"The tool could not be run ({type(e).__name__}).", failed=True)
     if not isinstance(result, ToolMessage):
         raise TypeError(f"A tool gave {type(result).__name__}; uploaded tools give text.")
     return result.model_copy(update={"content": storable(result.text)}), time.monotonic() - began

@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import asdict, dataclass, field
+from traceback import walk_tb
 from typing import Any
 
 from django.conf import settings
@@ -133,6 +134,7 @@ def _openai(model: Model) -> BaseChatModel:
     )
 
 
+HTTP_LIBRARIES = {"openai", "httpx", "httpx2"}
 ADVICE: dict[type[Exception], str] = {
     ModelTimeoutError: "it did not answer in time; try again, or raise AIP_MODEL_TIMEOUT_SECONDS",
     ModelConnectionError: "its server cannot be reached; check OPENAI_BASE_URL and the network",
@@ -154,7 +156,9 @@ def explain(exc: Exception, model: Model) -> str | None:
     if isinstance(exc, ModelUnusable):
         return str(exc)
     libraries = {kind.__module__.partition(".")[0] for kind in type(exc).__mro__}
-    if not isinstance(exc, ModelError) and not libraries & {"openai", "httpx", "httpx2"}:
-        return None
+    frames = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(exc.__traceback__)}
+    if not isinstance(exc, ModelError) and not libraries & HTTP_LIBRARIES:
+        unreadable = f"The model {model} gave an answer that cannot be read; check OPENAI_BASE_URL and lm_name."
+        return unreadable if "langchain_openai" in frames else None
     advice = next((text for kind, text in ADVICE.items() if isinstance(exc, kind)), "try again later")
     return f"The model {model} gave no answer ({type(exc).__name__}): {advice}."

@@ -14,7 +14,8 @@ from agents import checkpoints, configs, events, llm, sandbox
 from agents.engine import StepLimitReached, ToolSpec, build_tool, steps
 from agents.gate import Gate
 from agents.models import Agent, Run, Status, ToolVersion
-from aip.db import borrowed_connection
+from aip.db import patiently
+from hitl import approvals
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,10 @@ def _enqueue(run_id: UUID) -> None:
 
 
 def _freeze(agent: Agent, runtime_config: dict[str, Any]) -> Spec:
+    runtime_config = configs.merged(runtime_config, _entry_of(agent, runtime_config))
     agent_config = configs.merged(agent.agent_config, runtime_config.get("agent_config") or {})
-    tool_configs = configs.merged(agent.tool_configs, runtime_config.get("tool_configs") or {})
+    overrides = configs.by_tool_id(runtime_config.get("tool_configs") or {})
+    tool_configs = configs.merged(agent.tool_configs, overrides)
     configs.check_agent_config(agent_config)
     configs.check_tool_configs(tool_configs)
     tools = [entry.tool for entry in agent.agent_tools.select_related("tool__current")]
@@ -60,6 +63,20 @@ def _freeze(agent: Agent, runtime_config: dict[str, Any]) -> Spec:
         "model": llm.of_agent(agent_config, agent.language_model_id).as_spec(),
         "tools": [_freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}) for tool in tools],
     }
+
+
+def _entry_of(agent: Agent, runtime_config: dict[str, Any]) -> dict[str, Any]:
+    """What `runtime_config` says under the agent's own id (contract 3.4.1)."""
+    found = [value for key, value in runtime_config.items() if key.strip().lower() == str(agent.pk)]
+    for entry in found:
+        parts = (
+            [entry.get(key) or {} for key in ("agent_config", "tool_configs")] if isinstance(entry, dict) else [None]
+        )
+        if not all(isinstance(part, dict) for part in parts):
+            raise configs.Invalid(
+                f"{agent.pk} must be an object with agent_config and tool_configs, which are objects."
+            )
+    return found[0] if found else {}
 
 
 def _freeze_tool(tool: Any, agent_config: dict[str, Any], config: dict[str, Any]) -> Spec:
@@ -81,18 +98,25 @@ def _freeze_tool(tool: Any, agent_config: dict[str, Any], config: dict[str, Any]
 
 def execute(run_id: UUID) -> None:
     """Carry a run to its end. Returns quietly when another worker has it or it has ended."""
-    with borrowed_connection():
-        run = _claim(run_id)
-        if run is None:
-            return
-        events.record(run.pk, "begun", events.begun(run.spec["agent_name"]))
+    run = patiently(lambda: _begin(run_id))
+    if run is None:
+        return
     try:
         answer, usage = _drive(run)
     except Exception as e:  # noqa: BLE001 - whatever ends a run, its stream must say so
-        _end(run, Status.FAILED, events.failed(run.pk, _reason(e, run)), usage={})
+        failed = events.failed(run.pk, _reason(e, run))
+        patiently(lambda: _end(run, Status.FAILED, failed, usage={}))
     else:
-        _end(run, Status.SUCCEEDED, events.answered(run.pk, answer), usage=usage)
+        patiently(lambda: _end(run, Status.SUCCEEDED, events.answered(run.pk, answer), usage=usage))
     checkpoints.saver().delete_thread(str(run.pk))
+
+
+def _begin(run_id: UUID) -> Run | None:
+    with transaction.atomic():
+        run = _claim(run_id)
+        if run is not None:
+            events.record(run.pk, "begun", events.begun(run.spec["agent_name"]))
+    return run
 
 
 def _claim(run_id: UUID) -> Run | None:
@@ -136,8 +160,7 @@ def _drive(run: Run) -> tuple[str, dict[str, int]]:
 
 def _report(run: Run, message: AIMessage) -> None:
     if message.tool_calls:
-        with borrowed_connection():
-            events.record(run.pk, f"calls:{message.id}", events.tools_called(message))
+        patiently(lambda: events.record(run.pk, f"calls:{message.id}", events.tools_called(message)))
     elif message.invalid_tool_calls:
         raise UnreadableCall
 
@@ -147,8 +170,7 @@ def _thaw(tool: Spec) -> ToolSpec:
 
 
 def _run_in_sandbox(spec: ToolSpec, arguments: dict[str, Any]) -> str:
-    with borrowed_connection():
-        source = ToolVersion.objects.values_list("source", flat=True).get(pk=spec.version_id)
+    source = patiently(lambda: ToolVersion.objects.values_list("source", flat=True).get(pk=spec.version_id))
     return sandbox.call(
         source,
         class_name=spec.class_name,
@@ -173,10 +195,14 @@ def _reason(exc: Exception, run: Run) -> str:
 
 
 def _end(run: Run, status: Status, last_event: events.Payload, *, usage: dict[str, int]) -> None:
-    """The terminal event and the status, in one transaction; nothing if the run has ended already."""
-    with borrowed_connection(), transaction.atomic():
+    """The terminal event and the status, in one transaction; nothing if the run has ended already.
+
+    A request that is still open then, because something else of its step failed, can have no effect any more.
+    """
+    with transaction.atomic():
         if usage:
             events.record(run.pk, "usage", events.usage(usage))
+        approvals.cancel_open(run.pk)
         if events.record(run.pk, "end", last_event):
             Run.objects.filter(pk=run.pk, status=Status.RUNNING).update(
                 status=status, completed_at=Now(), updated_at=Now()

@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 from agents import sandbox
 from agents.models import Tool, ToolVersion
 from agents.sandbox import ToolRejected
+from aip.db import borrowed_connection
 
 MAX_SOURCE_BYTES = 1_000_000
 
@@ -15,7 +16,7 @@ class NameTaken(Exception):
     """Another living tool has the name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"A tool named {name!r} exists already: delete it, or take another name.")
+        super().__init__(f"A tool named {name!r} exists already: upload yours under another name.")
         self.name = name
 
 
@@ -54,6 +55,8 @@ def upload(
 def _describe(source: bytes, file_name: str) -> ToolVersion:
     """Not saved yet: the file runs while no transaction is open."""
     text = _decode(source)
+    with borrowed_connection():
+        pass  # nobody else has to wait for the connection of a request whose file takes its time
     made = sandbox.describe(text)
     version = ToolVersion(
         digest=hashlib.sha256(source).hexdigest(),

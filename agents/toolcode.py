@@ -120,6 +120,12 @@ def make_without_arguments(tool_class: "type[BaseTool]") -> "BaseTool":
 
 
 def call(tool_class: "type[BaseTool]", fields: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    known = set(tool_class.model_fields) | {field.alias for field in tool_class.model_fields.values()}
+    unknown = sorted(set(fields) - known)
+    if unknown and tool_class.model_config.get("extra") != "allow":
+        raise Refused(
+            f"{tool_class.__name__} has no field named {unknown[0]!r}; correct it in the agent's tool_configs."
+        )
     try:
         tool = tool_class(**fields)
     except BaseException as e:

@@ -45,7 +45,8 @@ def sentences(detail: Any, path: str = "") -> Iterator[str]:
         for value in detail:
             yield from sentences(value, path)
     else:
-        yield f"{path}: {detail}" if path else str(detail)
+        text = str(detail)
+        yield text if text.startswith(path) else f"{path}: {text}"
 
 
 def describe(exc: Exception) -> tuple[int, dict[str, Any]] | None:
@@ -111,7 +112,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _wants_html(request):
         return defaults.page_not_found(request, exception)
-    return JsonResponse(body("not_found", f"There is nothing at {request.path}."), status=404)
+    text = f"There is nothing at {request.path}. The API is described at /docs/, the console is at /admin/."
+    return JsonResponse(body("not_found", text), status=404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -27,8 +27,8 @@ def _ringing() -> "redis.Redis":
 
 @cache
 def _blocking() -> "redis.Redis":
-    # Without a read time-out of its own: redis-py's would cut the block short.
-    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=None)
+    # Longer than a block, which it must not cut short; but a server that went silent must not hold us.
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=SLICE_SECONDS + 2)
 
 
 def wake(request_id: UUID) -> None:
