@@ -19,8 +19,8 @@ from hitl.events import GROUP
 logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
-# RFC 6455's registry: "try again later".
-TRY_AGAIN_LATER = 1013
+# An application's own code; the registered "try again later" (1013) is not one that Daphne sends.
+TRY_AGAIN_LATER = 4013
 
 
 async def _watch() -> None:

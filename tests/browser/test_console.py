@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests import live
 from tests.browser.conftest import PASSWORD, Login, make_people
 from tests.listener import Listener
-from tests.live import Live, Stream, eventually
+from tests.live import Live, Stream
 from tests.model_server import ModelServer, calls, says, tool_call, tool_results
 
 HOSTILE = "<script>document.title='owned'</script><b>bold</b>\u202egnp.exe\u200b\x1b[31mred"
@@ -263,24 +263,14 @@ def test_valkey_and_then_the_web_process_die_under_an_open_console(
     second, meanwhile = ask(server, agent)
     expect(card(page, meanwhile)).to_be_visible(timeout=5000)
 
-    kill(server, "daphne")
+    text = f"while web was dead {uuid.uuid4()}"
+    third = server.run(agent, text)
+    kill(server, "daphne")  # the worker goes on and asks, and no page hears of it
     expect(banner).to_be_visible(timeout=10_000)
-    # Opened while the page hears nothing: by a run that the database knows and the dead web process does not.
-    eventually(lambda: reachable(server))
-    third, after = ask(server, agent)
     expect(banner).to_be_hidden(timeout=20_000)
-    expect(card(page, after)).to_be_visible(timeout=5000)
+    expect(page.locator("#aip-waiting")).to_contain_text(text, timeout=5000)
     expect(page.locator("#aip-waiting [data-status=pending]")).to_have_count(3)
     card(page, before).get_by_role("button", name="Skip").click()
     expect(card(page, before)).to_contain_text("already skipped by omar")
-    assert server.decide(meanwhile, "skipped").status_code == server.decide(after, "skipped").status_code == 200
-    third.finish()
-    assert not first.done
-    assert not second.done
-
-
-def reachable(server: Live) -> bool:
-    try:
-        return server.client.get("/health-check").status_code == 200
-    except Exception:  # noqa: BLE001 - whatever it is, it is not there yet
-        return False
+    assert server.decide(meanwhile, "skipped").status_code == 200
+    assert not any(stream.done for stream in (first, second, third))
