@@ -162,11 +162,24 @@ def readable(message: AIMessage) -> AIMessage:
     Its id is our own: the state keeps one message per id, and a provider may repeat its ids.
     """
     calls = [
-        {**call, "args": storable(call["args"]), "id": storable(str(call["id"] or uuid4()))[:MAX_CALL_ID]}
+        {**call, "args": _narrow(storable(call["args"])), "id": storable(str(call["id"] or uuid4()))[:MAX_CALL_ID]}
         for call in message.tool_calls
     ]
     content = storable(message.content) if isinstance(message.content, str) else message.content
     return message.model_copy(update={"id": f"model-{uuid4()}", "tool_calls": calls, "content": content})
+
+
+def _narrow(value: Any) -> Any:
+    """Whole numbers of more than 64 bits as text: the checkpoints' encoding has none."""
+    match value:
+        case dict():
+            return {key: _narrow(entry) for key, entry in value.items()}
+        case list():
+            return [_narrow(entry) for entry in value]
+        case int() if not -(2**63) <= value < 2**64:
+            return str(value)
+        case _:
+            return value
 
 
 def wait_until_closed(request_id: UUID) -> ApprovalRequest:

@@ -1,6 +1,7 @@
 """Tools, agents, runs and their events."""
 
 import uuid
+from datetime import timedelta
 
 from django.db import models
 from django.db.models import Q
@@ -144,6 +145,9 @@ MOVES = {
 }
 
 
+REQUEUE_AFTER = timedelta(seconds=10)
+
+
 class Run(models.Model):
     """One run of an agent. `agents.runs` writes it.
 
@@ -159,6 +163,10 @@ class Run(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, help_text="When a worker first claimed it")
     completed_at = models.DateTimeField(null=True)
+    requeues = models.PositiveSmallIntegerField(default=0, help_text="How often the sweep has queued it again")
+    requeue_at = models.DateTimeField(
+        db_default=Now() + REQUEUE_AFTER, help_text="If it is still queued then, the queue has lost it"
+    )
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -177,6 +185,8 @@ class Run(models.Model):
             models.Index(fields=["agent", "-created_at"], name="runs_of_agent_newest_first"),
             # The admin's list.
             models.Index(fields=["-created_at"], name="runs_newest_first"),
+            # The sweep's look, every second, for what the queue has lost.
+            models.Index(fields=["requeue_at"], condition=Q(status="queued"), name="queued_by_requeue_at"),
         ]
 
     def __str__(self) -> str:

@@ -13,13 +13,17 @@ from langchain_core.messages import AIMessage
 from agents import checkpoints, configs, events, llm, sandbox
 from agents.engine import StepLimitReached, ToolSpec, build_tool, steps
 from agents.gate import Gate
-from agents.models import Agent, Run, Status, ToolVersion
+from agents.models import REQUEUE_AFTER, Agent, Run, Status, ToolVersion
 from aip.db import patiently
 from hitl import approvals
 
 logger = logging.getLogger(__name__)
 
 Spec = dict[str, Any]
+
+# How many lost runs one look of the sweep queues again.
+REQUEUE_BATCH = 100
+MAX_REQUEUE_DOUBLINGS = 8
 
 
 class UnreadableCall(Exception):
@@ -109,6 +113,21 @@ def execute(run_id: UUID) -> None:
     else:
         patiently(lambda: _end(run, Status.SUCCEEDED, events.answered(run.pk, answer), usage=usage))
     checkpoints.saver().delete_thread(str(run.pk))
+
+
+def requeue_lost() -> int:
+    """Queue again what has been queued for too long; how many. Each time it waits twice as long, up to an hour.
+
+    A run that is in the queue twice is claimed once.
+    """
+    lost = Run.objects.filter(status=Status.QUEUED, requeue_at__lt=Now()).order_by("requeue_at")
+    found = list(lost.values_list("pk", "requeues")[:REQUEUE_BATCH])
+    for pk, requeues in found:
+        wait = REQUEUE_AFTER * 2 ** min(requeues + 1, MAX_REQUEUE_DOUBLINGS)
+        still = Run.objects.filter(pk=pk, status=Status.QUEUED, requeues=requeues)
+        if still.update(requeues=F("requeues") + 1, requeue_at=Now() + wait):
+            _enqueue(pk)
+    return len(found)
 
 
 def _begin(run_id: UUID) -> Run | None:

@@ -23,8 +23,7 @@ def read_object(body: bytes) -> dict[str, Any]:
         raise ParseError(f"The body is nested more than {MAX_DEPTH} levels deep; make it flatter.")
     if storable(data) != data:
         raise ParseError(
-            "The body holds a NUL character, half a surrogate pair, a number that is not finite, "
-            "or a whole number of more than 64 bits; remove it, or send it as text."
+            "The body holds a NUL character, half a surrogate pair or a number that is not finite; remove it."
         )
     return data
 

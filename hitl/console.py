@@ -15,7 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
-from aip.admin import pretty, read
+from aip.admin import INDENT, pretty, read
 from aip.text import visible
 from hitl import approvals
 from hitl.forms import DecisionForm
@@ -44,6 +44,11 @@ def choices(user: User, approval: ApprovalRequest, seconds_left: float) -> tuple
     return approvals.DECIDABLE if may else ()
 
 
+def _narrow(json: str) -> str:
+    """With half the indentation that PostgreSQL gives: a phone is narrow."""
+    return INDENT.sub(lambda found: found[0][::2], json)
+
+
 def _cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any]]:
     """What a card shows of each request: one statement, and of long arguments no more than the card's part."""
     rows = (
@@ -61,17 +66,30 @@ def _card(user: User, row: Any) -> dict[str, Any]:
         "request": row,
         "tool": visible(row.tool_name),
         "agent": visible(row.agent_name),
-        "arguments": visible(row.shown[:CARD_CHARACTERS]),
+        "arguments": _narrow(visible(row.shown[:CARD_CHARACTERS])),
         "is_cut": len(row.shown) > CARD_CHARACTERS,
         "seconds_left": max(0, left),
         "age_seconds": max(0, (row.now - row.created_at).total_seconds()),
         "choices": choices(user, row, left),
-        "closing": approvals.describe_closing(row) if row.status != Status.PENDING or left <= 0 else "",
+        "is_closed": row.status != Status.PENDING or left <= 0,
+        "closing": _closing(row, decision),
         "decision": decision,
         "note": visible(decision.operator_input),
         "client_run_id": visible(decision.client_run_id),
         "call_id": visible(row.tool_call_id),
     }
+
+
+def _closing(row: ApprovalRequest, decision: Decision) -> str:
+    """Who closed it, and from where; the page adds when."""
+    match row.status:
+        case Status.PENDING | Status.TIMEOUT_SKIP:
+            return "Nobody decided in time, so the step was skipped"
+        case Status.CANCELLED:
+            return "Cancelled with its run"
+        case _:
+            where = "over the API" if decision.source == Source.API else "in the console"
+            return f"{Status(row.status).label} by {visible(decision.decided_by_name)} {where}"
 
 
 def _page(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
@@ -130,10 +148,10 @@ def _detail(request: HttpRequest, request_id: UUID, *, status: int = 200, proble
         request,
         "hitl/detail.html",
         status=status,
-        title=found["tool"],
+        title="Request",
         card=found,
         problem=problem,
-        arguments=visible(texts["arguments"]),
+        arguments=_narrow(visible(texts["arguments"])),
         output=visible(texts["output"]),
         conversation=[{"role": m["role"], "text": visible(m["content"])} for m in conversation],
     )

@@ -11,16 +11,11 @@ UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(value: Any) -> Any:
-    """`value` as PostgreSQL's jsonb can hold it, which has no NUL, no lone surrogate, no NaN and no infinity.
-
-    Whole numbers of more than 64 bits become text: the checkpoints cannot hold them.
-    """
+    """`value` as PostgreSQL's jsonb can hold it, which has no NUL, no lone surrogate, no NaN and no infinity."""
     match value:
         case str():
             return UNSTORABLE.sub("\ufffd", value)
         case float() if not math.isfinite(value):
-            return str(value)
-        case int() if not -(2**63) <= value < 2**64:
             return str(value)
         case dict():
             return {storable(str(k)): storable(v) for k, v in value.items()}

@@ -1,15 +1,17 @@
 """Who comes second changes nothing: over HTTP, and at the verbs."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models.functions import Now
 
 from agents import events, runs
-from agents.models import Agent, Run, RunEvent
+from agents.models import REQUEUE_AFTER, Agent, Run, RunEvent
 from hitl import approvals
 from hitl.models import ApprovalRequest, Decision, Source, Status
 from tests.conftest import in_threads
@@ -120,3 +122,15 @@ def test_the_same_report_by_two_workers_is_one_event() -> None:
 
 def a_run() -> Run:
     return Run.objects.create(agent=Agent.objects.create(name="agent"), input="go", spec={})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_the_queue_has_lost_is_queued_again_by_one_sweep_and_then_less_often() -> None:
+    run, waiting = a_run(), a_run()
+    Run.objects.filter(pk=run.pk).update(requeue_at=Now() - timedelta(seconds=1))
+    in_threads(6, closing(lambda _: runs.requeue_lost()))
+    run.refresh_from_db()
+    waiting.refresh_from_db()
+    assert (run.requeues, waiting.requeues) == (1, 0)
+    assert run.requeue_at - run.updated_at > REQUEUE_AFTER * 1.5
+    assert runs.requeue_lost() == 0

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from agents import roster, toolbox
 from agents.models import Tool
+from hitl import approvals
+from hitl.models import ApprovalRequest, Source, Status
 from tests.hitl.calls import open_one
 
 SOURCE = """
@@ -68,3 +71,26 @@ def test_thirty_rows_cost_as_many_statements_as_one(
     with django_assert_num_queries(len(one)):
         assert rows() == 30
     assert len(one) <= 6
+
+
+@pytest.mark.parametrize("page", ["/admin/inbox/", "/admin/inbox/{id}/"])
+def test_the_console_costs_as_many_statements_for_thirty_requests_as_for_one(admin_client: Client, page: str) -> None:
+    def statements() -> int:
+        first = ApprovalRequest.objects.order_by("created_at")[0]
+        url = page.format(id=first.pk)
+        with CaptureQueriesContext(connection) as queries:
+            assert admin_client.get(url).status_code == 200
+        return len(queries)
+
+    def open_and_decide(number: int) -> None:
+        operator = User.objects.get_or_create(username="decider")[0]
+        for _ in range(number):
+            open_one()
+            decided = open_one()
+            approvals.decide(decided.pk, decision=Status.REJECTED, by=operator, source=Source.API)
+
+    open_and_decide(1)
+    statements()
+    few = statements()
+    open_and_decide(29)
+    assert statements() == few

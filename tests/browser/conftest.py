@@ -35,7 +35,8 @@ looker.user_permissions.add(Permission.objects.get(codename="view_approvalreques
 Login = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+# Ended with these tests: Playwright's event loop runs in the main thread as long as it is there.
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     path = next(
         (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""

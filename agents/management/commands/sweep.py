@@ -7,8 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError
+from kombu.exceptions import OperationalError as BrokerError
 
-from agents import heartbeats
+from agents import heartbeats, runs
 from aip.db import borrowed_connection
 from hitl import approvals
 
@@ -18,7 +19,7 @@ INTERVAL_SECONDS = 1.0
 
 
 class Command(BaseCommand):
-    help = "Close overdue approval requests, every second. Two of them do no harm."
+    help = "Close overdue requests and queue lost runs again, every second. Two of them do no harm."
 
     def handle(self, *args: Any, **options: Any) -> None:
         stopped = threading.Event()
@@ -31,7 +32,10 @@ class Command(BaseCommand):
                 with borrowed_connection():
                     approvals.time_out_overdue()
                     heartbeats.forget_the_dead()
+                    runs.requeue_lost()
             except DatabaseError as e:
                 logger.warning("The sweep waits for the database: %s", type(e).__name__)
+            except BrokerError as e:
+                logger.warning("The sweep waits for Redis: %s", type(e).__name__)
             stopped.wait(INTERVAL_SECONDS)
         beating.join(timeout=5)
