@@ -40,7 +40,7 @@ def may_view(request: HttpRequest) -> User:
 
 def choices(user: User, approval: ApprovalRequest, seconds_left: float) -> tuple[Status, ...]:
     """What `user` may decide now: the buttons of the pages, and the guard of the POST."""
-    may = approval.status == Status.PENDING and seconds_left > 0 and user.has_perm(DECIDE)
+    may = user.has_perm(DECIDE) and approval.status == Status.PENDING and seconds_left > 0
     return approvals.DECIDABLE if may else ()
 
 
@@ -162,8 +162,11 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
     if request.method != "POST":  # back from the login page
         return redirect("request", request_id)
     user = may_view(request)
-    if not user.has_perm(DECIDE):
-        raise PermissionDenied("You may look, but not decide. Ask an administrator for the group 'operators'.")
+    found = _one(user, request_id)
+    if not found["choices"]:
+        if not found["is_closed"]:
+            raise PermissionDenied("You may look, but not decide. Ask an administrator for the group 'operators'.")
+        return _too_late(request, found["request"])
     form = DecisionForm(request.POST)
     if not form.is_valid():
         problem = " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in form.errors.items())
@@ -176,14 +179,17 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
             source=Source.CONSOLE,
             note=form.cleaned_data["note"],
         )
-    except approvals.UnknownRequest as e:
-        raise Http404(str(e)) from e
     except approvals.AlreadyClosed as e:
-        return _answer(request, request_id, status=409, problem=f"Your decision came too late. {e}")
+        return _too_late(request, e.request)
     if _is_script(request):
         return render(request, "hitl/card.html", {"card": _one(user, request_id)})
     messages.success(request, f"You {made.decision} the call of {visible(made.request.tool_name)}.")
     return redirect("inbox")
+
+
+def _too_late(request: HttpRequest, closed: ApprovalRequest) -> HttpResponse:
+    problem = f"Your decision came too late. {approvals.describe_closing(closed)}"
+    return _answer(request, closed.pk, status=409, problem=problem)
 
 
 def _answer(request: HttpRequest, request_id: UUID, *, status: int, problem: str) -> HttpResponse:

@@ -1,0 +1,136 @@
+"""The console's pages and its POST, without a browser."""
+
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from hitl import approvals
+from hitl.models import ApprovalRequest, Decision, Source, Status
+from tests.hitl.calls import open_one
+
+pytestmark = pytest.mark.django_db
+SCRIPT = Path(__file__).resolve().parent.parent.parent / "hitl" / "static" / "hitl" / "console.js"
+HOSTILE = "<script>alert(1)</script>\u202e\u200b\x1b[31m"
+
+
+def client_of(name: str, *codenames: str) -> Client:
+    user = User.objects.create_user(name, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def operator() -> Client:
+    return client_of("omar", "view_approvalrequest", "decide_approvalrequest")
+
+
+@pytest.fixture
+def looker() -> Client:
+    return client_of("looker", "view_approvalrequest")
+
+
+def decide(client: Client, request: ApprovalRequest, word: str = "approved", **fields: str) -> Any:
+    return client.post(f"/admin/inbox/{request.pk}/decide/", {"decision": word, **fields})
+
+
+@pytest.mark.parametrize("word", ["approved", "rejected", "skipped"])
+def test_a_decision_of_the_console_is_recorded_with_its_note_and_its_source(operator: Client, word: str) -> None:
+    request = open_one()
+    assert decide(operator, request, word, note="my words").headers["Location"] == "/admin/inbox/"
+    made = Decision.objects.get(request=request)
+    assert (made.decision, made.operator_input, made.source, made.decided_by_name) == (
+        word,
+        "my words",
+        "console",
+        "omar",
+    )
+
+
+def test_a_second_decision_says_who_decided_what_and_when(operator: Client, alice: User) -> None:
+    request = open_one()
+    approvals.decide(request.pk, decision=Status.REJECTED, by=alice, source=Source.API)
+    answer = decide(operator, request)
+    assert answer.status_code == 409
+    assert "already rejected by alice at 20" in answer.content.decode()
+    assert Decision.objects.get().decision == "rejected"
+
+
+def test_who_may_only_look_has_no_buttons_and_is_refused(looker: Client) -> None:
+    request = open_one()
+    for url in ("/admin/inbox/", f"/admin/inbox/{request.pk}/", f"/admin/inbox/{request.pk}/card/"):
+        assert "<form" not in looker.get(url).content.decode().split('class="aip-console"')[-1].split("</main>")[0]
+    answer = decide(looker, request)
+    assert answer.status_code == 403
+    assert "may look, but not decide" in answer.content.decode()
+    assert not Decision.objects.exists()
+
+
+def test_staff_without_any_permission_sees_nothing(client: Client) -> None:
+    stranger = client_of("staff")
+    request = open_one()
+    for url in ("/admin/inbox/", f"/admin/inbox/{request.pk}/", f"/admin/inbox/{request.pk}/card/"):
+        assert stranger.get(url).status_code == 403
+    assert decide(stranger, request).status_code == 403
+    assert stranger.get("/admin/").status_code == 200  # the theme's own first page
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"decision": "maybe"},
+        {"decision": ""},
+        {"decision": "timeout_skip"},
+        {"decision": "approved", "note": "x" * 20_001},
+    ],
+)
+def test_a_form_that_cannot_be_read_decides_nothing(operator: Client, fields: dict[str, str]) -> None:
+    request = open_one()
+    answer = operator.post(f"/admin/inbox/{request.pk}/decide/", fields)
+    assert answer.status_code == 400
+    assert "Nothing was decided" in answer.content.decode()
+    assert not Decision.objects.exists()
+
+
+def test_a_form_without_its_token_decides_nothing() -> None:
+    request = open_one()
+    User.objects.create_superuser("root")
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.get(username="root"))
+    answer = decide(client, request)
+    assert answer.status_code == 403
+    assert "Nothing was changed" in answer.content.decode()
+    assert not Decision.objects.exists()
+
+
+def test_an_unknown_request_is_not_found_and_a_read_of_the_form_leads_to_its_page(operator: Client) -> None:
+    unknown = uuid.uuid4()
+    for path in ("", "card/"):
+        assert operator.get(f"/admin/inbox/{unknown}/{path}").status_code == 404
+    assert operator.post(f"/admin/inbox/{unknown}/decide/", {"decision": "approved"}).status_code == 404
+    request = open_one()
+    assert operator.get(f"/admin/inbox/{request.pk}/decide/").headers["Location"] == f"/admin/inbox/{request.pk}/"
+
+
+def test_deep_and_hostile_arguments_are_shown_harmlessly(operator: Client) -> None:
+    deep: Any = HOSTILE
+    for _ in range(40):
+        deep = {HOSTILE: [deep]}
+    request = open_one(arguments={"deep": deep}, agent_name=HOSTILE, tool_name=HOSTILE, tool_call_id=HOSTILE)
+    for url in ("/admin/inbox/", f"/admin/inbox/{request.pk}/", f"/admin/inbox/{request.pk}/card/"):
+        text = operator.get(url).content.decode()
+        assert "<script>alert" not in text
+        assert not set("\u202e\u200b\x1b") & set(text)
+
+
+def test_the_page_loads_nothing_from_other_hosts_and_the_script_stays_short(operator: Client) -> None:
+    open_one()
+    text = operator.get("/admin/inbox/").content.decode()
+    assert re.findall(r'(?:src|href)="(?!/|\?|#)[^"]+"', text) == []
+    assert len(SCRIPT.read_text().splitlines()) < 150
