@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from channels.layers import get_channel_layer
+from django.db import InterfaceError, OperationalError
 from rest_framework.exceptions import (
     MethodNotAllowed,
     PermissionDenied,
@@ -150,7 +151,13 @@ async def follow(run_id: UUID) -> AsyncIterator[str]:
     async with _hints(events.group(run_id)) as bell:
         while True:
             bell.clear()
-            batch = await _in_thread(_events_after, run_id, after)
+            try:
+                batch = await _in_thread(_events_after, run_id, after)
+            except (OperationalError, InterfaceError) as e:
+                logger.warning("A stream waits for the database: %s", type(e).__name__)
+                await asyncio.sleep(POLL_SECONDS)
+                yield ": waiting\n\n"
+                continue
             for seq, payload in batch:
                 after = seq
                 # ASCII alone: the published client splits lines at U+2028, U+2029 and U+0085.

@@ -1,11 +1,14 @@
 """What a restart of the servers beneath must not lose."""
 
+import asyncio
 import signal
 from collections.abc import Iterator
 
 import psutil
 import pytest
+from channels_redis.pubsub import RedisPubSubChannelLayer
 
+from aip import embedded
 from tests import live
 from tests.listener import Listener
 from tests.live import Live, eventually
@@ -41,14 +44,28 @@ def approve(server: Live, request_id: str) -> bool:
     return answer.status_code == 200
 
 
-def test_a_held_call_is_decided_and_runs_once_after_postgresql_was_killed(
+async def ring(server: Live, run_id: str) -> None:
+    layer = RedisPubSubChannelLayer(hosts=[embedded.redis_url(server.data_dir)], prefix="aip")
+    await layer.group_send(f"run.{run_id}", {"type": "run.changed"})
+    await layer.flush()
+
+
+def test_a_held_call_is_decided_and_runs_once_after_postgresql_was_away(
     server: Live, agent: str, world: Listener
 ) -> None:
     stream = server.run(agent, "through a database crash")
     request_id = stream.await_pending()[0]["hitl"]["request_id"]
-    child(server, "postgres").send_signal(signal.SIGKILL)
+    server.process.send_signal(signal.SIGSTOP)  # `up` would start PostgreSQL again at once
+    try:
+        child(server, "postgres").send_signal(signal.SIGKILL)
+        asyncio.run(ring(server, stream.run_id))  # the open stream has to read, and cannot
+        refused = server.decide(request_id, "approved")
+        assert refused.status_code == 503
+        assert "Nothing was changed" in refused.json()["message"]
+        eventually(lambda: ": waiting" in stream.lines)
+    finally:
+        server.process.send_signal(signal.SIGCONT)
     eventually(lambda: approve(server, request_id), 40)
-    eventually(lambda: world.count("through a database crash") == 1, 20)
     assert stream.finish(40)["status"] == "success"
     assert world.count("through a database crash") == 1
 
