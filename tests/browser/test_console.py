@@ -233,6 +233,45 @@ def test_what_is_typed_on_one_card_survives_what_happens_to_others(people: Live,
     second.finish()
 
 
+def test_more_than_a_page_of_requests_is_counted_rightly_while_they_come_and_go(
+    people: Live, models: ModelServer, login: Login
+) -> None:
+    tools = [people.upload(MANY % (i, i), name=f"many_{i}")["id"] for i in range(11)]
+    agent = people.create_agent(
+        name="busy",
+        tools=tools,
+        agent_config={"hitl_enabled": True, "lm_provider": "rehearsal", "lm_name": "default"},
+        tool_configs={tool: {"hitl": {"timeout_seconds": 170}} for tool in tools},
+    )
+    others = len(people.pending())
+    streams = [people.run(agent, f"{i}") for i in range(10)]
+    requests = [p["hitl"]["request_id"] for stream in streams for p in stream.await_pending(11)]
+    page = login(people, "omar")
+    count = page.locator("#aip-total")
+    expect(count).to_have_text(str(others + 110))
+    expect(page.locator("#aip-waiting .aip-card")).to_have_count(100)
+    for request_id in requests[:3]:
+        people.decide(request_id, "skipped")
+    expect(count).to_have_text(str(others + 107), timeout=3000)
+    for request_id in requests[3:]:
+        people.decide(request_id, "skipped")
+    expect(count).to_have_text(str(others), timeout=10_000)
+    for stream in streams:
+        stream.finish()
+
+
+MANY = b"""
+from langchain_core.tools import BaseTool
+
+class Many%d(BaseTool):
+    name: str = "many_%d"
+    description: str = "One of many."
+
+    def _run(self) -> str:
+        return "ran"
+"""
+
+
 @pytest.fixture
 def own_server(models: ModelServer) -> Iterator[Live]:
     """A server that may be hurt."""

@@ -10,6 +10,7 @@ const POLL_MS = 3000;
 const LOOK_MS = 15000; // a hint may be lost without a sign
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 let failures = 0;
+let beyond = 0; // how many more wait than this page shows
 let polling = null;
 
 async function read(url, options = {}) {
@@ -41,9 +42,12 @@ function place(card) {
 function settle(total) {
     if (waiting) {
         const shown = waiting.querySelectorAll('[data-status="pending"]').length;
-        document.getElementById("aip-total").textContent = Math.max(total ?? 0, shown);
+        if (total !== undefined) beyond = Math.max(0, total - shown);
+        const all = shown + beyond;
+        document.getElementById("aip-total").textContent = all;
         document.getElementById("aip-empty").hidden = waiting.children.length > 0;
-        document.title = (shown ? `(${shown}) ` : "") + document.title.replace(/^\(\d+\) /, "");
+        document.title = (all ? `(${all}) ` : "") + document.title.replace(/^\(\d+\) /, "");
+        if (beyond && shown < 50 && total === undefined) readAll();
     }
     tick();
 }
