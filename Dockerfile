@@ -19,6 +19,7 @@ COPY aip aip
 COPY agents agents
 COPY hitl hitl
 COPY templates templates
+COPY examples examples
 
 USER aip
 EXPOSE 8000
