@@ -78,18 +78,20 @@ def table(headings: list[str], rows: Any) -> SafeString:
 
 @admin.register(Agent)
 class AgentAdmin(ReadOnlyAdmin):
-    list_display = ["title", "tool_names", "model", "alive", "created"]
+    list_display = ["title", "tool_names", "language_model", "alive", "created"]
     list_filter = [LivingFilter, "created_at"]
     search_fields = ["name"]
     search_help_text = "Name or id"
     ordering = ["-created_at"]
-    fieldsets = [(None, {"fields": ["title", "key", "summary", "model", "alive", "created", "updated", "all_runs"]})]
+    fieldsets = [
+        (None, {"fields": ["title", "key", "summary", "language_model", "alive", "created", "updated", "all_runs"]})
+    ]
 
     title = column("name", lambda a: cut(a.name))
     key = column("id", lambda a: a.pk)
     summary = column("description", lambda a: block(a.description or ""))
     tool_names = column("tools", lambda a: cut(", ".join(entry.tool.name for entry in a.agent_tools.all()) or "-"))
-    model = column("model", lambda a: cut(a.model or a.language_model_id or "the server's default"))
+    language_model = column("model", lambda a: cut(a.lm_name or a.language_model_id or "the server's default"))
     alive = column("state", alive)
     created = column("created", lambda a: when(a.created_at), ordering="created_at")
     updated = column("updated", lambda a: when(a.updated_at))
@@ -99,7 +101,7 @@ class AgentAdmin(ReadOnlyAdmin):
         agents: QuerySet[Any] = super().get_queryset(request)
         entries = AgentTool.objects.select_related("tool").only("agent", "position", "tool__name", "tool__deleted_at")
         shown: QuerySet[Any] = (
-            agents.annotate(model=KT("agent_config__lm_name"))
+            agents.annotate(lm_name=KT("agent_config__lm_name"))
             .defer("instruction", "agent_config", "tool_configs", "mcp_configs", "metadata", "skills", "a2a_profile")
             .prefetch_related(Prefetch("agent_tools", entries))
         )

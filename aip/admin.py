@@ -10,7 +10,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
-from django.core.exceptions import ValidationError
+from django.core.exceptions import BadRequest, ValidationError
 from django.db.models import F, Func, Model, Q, QuerySet, TextField
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
@@ -128,6 +128,12 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if any("\0" in value for name, value in request.GET.items() if name != "q"):
+            raise BadRequest("A filter holds a NUL character.")
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        return response
+
     def panels(self, request: HttpRequest, obj: Any) -> Iterator[Panel]:
         yield from ()
 
@@ -207,8 +213,9 @@ class PeopleAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg, misc]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    filter_horizontal = ()  # the theme's picker is wider than its page
 
 
 @admin.register(Group)
 class GroupsAdmin(GroupAdmin, ModelAdmin):  # type: ignore[misc]
-    pass
+    filter_horizontal = ()

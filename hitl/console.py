@@ -74,7 +74,7 @@ def _card(user: User, row: Any) -> dict[str, Any]:
         "is_closed": row.status != Status.PENDING or left <= 0,
         "closing": _closing(row, decision),
         "decision": decision,
-        "note": visible(decision.operator_input),
+        "note": "" if decision.source == Source.TIMEOUT else visible(decision.operator_input),
         "client_run_id": visible(decision.client_run_id),
         "call_id": visible(row.tool_call_id),
     }
@@ -149,7 +149,7 @@ def _detail(request: HttpRequest, request_id: UUID, *, status: int = 200, proble
         "hitl/detail.html",
         status=status,
         title="Request",
-        card=found,
+        card=found | {"is_cut": False},
         problem=problem,
         arguments=_narrow(visible(texts["arguments"])),
         output=visible(texts["output"]),

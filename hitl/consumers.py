@@ -9,6 +9,7 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.base import SessionBase
 from redis import RedisError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -19,6 +20,8 @@ from hitl.events import GROUP
 logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
+# How often a socket looks whether its session and its permission still stand.
+RECHECK_SECONDS = 30.0
 # An application's own code; the registered "try again later" (1013) is not one that Daphne sends.
 TRY_AGAIN_LATER = 4013
 
@@ -59,6 +62,12 @@ def _may_listen(user: User | AnonymousUser) -> bool:
     return user.is_active and user.is_staff and user.has_perm("hitl.view_approvalrequest")
 
 
+def _may_still_listen(user: User, session: SessionBase) -> bool:
+    """By what stands in the rows now: the session may have ended, the user may have lost the permission."""
+    found = User.objects.filter(pk=user.pk).first()
+    return found is not None and _may_listen(found) and session.exists(str(session.session_key))
+
+
 class ConsoleConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # the library has no types
     """Sends `{"id": "...", "status": "..."}` for each change. Closes when hints stop, so that the page knows."""
 
@@ -72,8 +81,13 @@ class ConsoleConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # the l
         await self.accept()
 
     async def _close_with(self, watch: "asyncio.Task[None]") -> None:
-        await asyncio.wait({watch})
+        may = database_sync_to_async(_may_still_listen)
+        while not watch.done() and await may(self.scope["user"], self.scope["session"]):
+            await asyncio.wait({watch}, timeout=RECHECK_SECONDS)
         await self.close(TRY_AGAIN_LATER)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        """Consoles have nothing to say; whatever comes is dropped."""
 
     async def request_changed(self, message: dict[str, Any]) -> None:
         await self.send_json({"id": message["id"], "status": message["status"]})

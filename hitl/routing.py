@@ -1,5 +1,14 @@
-from django.urls import path
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.urls import path, re_path
 
 from hitl.consumers import ConsoleConsumer
 
-websocket_urlpatterns = [path("admin/inbox/socket", ConsoleConsumer.as_asgi())]
+
+class Nothing(AsyncWebsocketConsumer):  # type: ignore[misc] # the library has no types
+    """There is no socket at this address."""
+
+    async def connect(self) -> None:
+        await self.close()
+
+
+websocket_urlpatterns = [path("admin/inbox/socket", ConsoleConsumer.as_asgi()), re_path(r"", Nothing.as_asgi())]

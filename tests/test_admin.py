@@ -96,6 +96,11 @@ def test_searches_and_filters_never_break(viewer: Client, query: str) -> None:
         assert viewer.get(reverse(f"admin:{name}_changelist") + query, follow=True).status_code == 200
 
 
+def test_a_filter_with_a_nul_is_refused(viewer: Client) -> None:
+    for name in LISTS:
+        assert viewer.get(reverse(f"admin:{name}_changelist") + "?status__exact=%00").status_code == 400
+
+
 @pytest.mark.parametrize("name", LISTS)
 def test_a_list_costs_as_many_statements_for_thirty_rows_as_for_three(viewer: Client, name: str) -> None:
     url = reverse(f"admin:{name}_changelist")

@@ -192,6 +192,41 @@ def test_an_expired_session_and_an_unknown_request_are_said_plainly(people: Live
     stream.finish()
 
 
+def test_a_click_never_hits_a_request_that_came_in_under_the_pointer(
+    people: Live, agent: str, reporter: dict[str, Any], world: Listener, login: Login
+) -> None:
+    page = login(people, "omar")
+    first, aimed = ask(people, agent)
+    button = card(page, aimed).get_by_role("button", name="Approve")
+    button.hover()
+    box = button.bounding_box()
+    assert box is not None
+    urgent = make_agent(people, reporter, world, seconds=60)
+    second = people.run(urgent, "came in between")
+    came = second.await_pending()[0]["hitl"]["request_id"]
+    expect(card(page, came)).to_be_visible(timeout=2000)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert came in [request["request_id"] for request in people.pending()]
+    expect(card(page, came)).to_have_attribute("data-status", "pending")
+    people.decide(aimed, "skipped")
+    people.decide(came, "skipped")
+    first.finish()
+    second.finish()
+
+
+def test_what_cannot_be_read_whole_on_the_inbox_cannot_be_approved_there(
+    people: Live, agent: str, login: Login
+) -> None:
+    page = login(people, "omar")
+    stream, request_id = ask(people, agent, "long " * 300)
+    expect(card(page, request_id).get_by_role("button", name="Skip")).to_be_visible()
+    expect(card(page, request_id).get_by_role("button", name="Approve")).to_have_count(0)
+    card(page, request_id).get_by_role("link", name="Read all of it to approve").click()
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("You approved the call of reporter")).to_be_visible()
+    stream.finish()
+
+
 def test_a_double_click_decides_once(people: Live, agent: str, login: Login) -> None:
     page = login(people, "omar")
     stream, request_id = ask(people, agent)

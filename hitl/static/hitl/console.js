@@ -6,36 +6,42 @@ const banner = document.getElementById("aip-banner");
 const waiting = document.getElementById("aip-waiting"); // on the inbox alone
 const pageUrl = document.getElementById("aip-list").dataset.list;
 const RETRY_MS = [1500, 2000, 4000]; // the first leaves the banner long enough to be read
-const POLL_MS = 3000;
-const LOOK_MS = 15000; // a hint may be lost without a sign
+const POLL_MS = 3000, LOOK_MS = 15000, SETTLE_MS = 700; // a look now and then: a hint may be lost without a sign
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-let failures = 0;
+let failures = 0, polling = null, moving = null;
 let beyond = 0; // how many more wait than this page shows
-let polling = null;
 
 async function read(url, options = {}) {
     const answer = await fetch(url, { headers: { "X-Requested-With": "fetch" }, ...options });
+    const isRefused = answer.redirected || answer.status === 403;
     // An expired session is led to the login page, a lost permission to a page that says so: show them.
-    if (answer.redirected || answer.status === 403) {
-        location.reload();
-        throw new Error("this page may not be read any more");
-    }
+    if (isRefused && !options.method) location.reload();
+    if (isRefused || answer.status >= 500) throw new Error("this page cannot be read now");
     return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
-function isBusy(element) {
-    const note = element.querySelector("textarea");
-    return Boolean(note) && (note.value !== "" || note === document.activeElement);
+// Change the list under the reader's hand: what is pointed at stays where it is, and for a moment the buttons of
+// all other cards are dead, so that a click that was aimed before cannot hit what came in between.
+function shift(change) {
+    const aimed = document.querySelector(".aip-card:hover") ?? document.querySelector(".aip-card:focus-within");
+    const top = aimed?.getBoundingClientRect().top;
+    document.querySelector(".aip-aimed")?.classList.remove("aip-aimed");
+    aimed?.classList.add("aip-aimed");
+    waiting.classList.add("aip-moving");
+    change();
+    if (aimed?.isConnected) scrollBy(0, aimed.getBoundingClientRect().top - top);
+    clearTimeout(moving);
+    moving = setTimeout(() => waiting.classList.remove("aip-moving"), SETTLE_MS);
 }
 
 // A card whose request has not changed stays as it is, with what was typed into it.
 function place(card) {
     const old = document.getElementById(card.id);
     if (old) {
-        if (old.dataset.status !== card.dataset.status) old.replaceWith(card);
+        if (old.dataset.status !== card.dataset.status) shift(() => old.replaceWith(card));
     } else if (card.dataset.status === "pending") {
         const later = (c) => c.dataset.status === "pending" && c.dataset.deadline > card.dataset.deadline;
-        waiting.insertBefore(card, [...waiting.children].find(later) ?? null);
+        shift(() => waiting.insertBefore(card, [...waiting.children].find(later) ?? null));
     }
 }
 
@@ -71,8 +77,8 @@ async function readInbox() {
 async function readDetail() {
     const fresh = (await read(pageUrl)).getElementById("aip-list");
     const old = document.getElementById("aip-list");
-    const status = (list) => list.querySelector(".aip-detail").dataset.status;
-    if (status(old) !== status(fresh) || !isBusy(old)) old.replaceWith(document.adoptNode(fresh));
+    const state = (list) => list.querySelector(".aip-detail").dataset.state;
+    if (state(old) !== state(fresh)) old.replaceWith(document.adoptNode(fresh));
     settle();
 }
 
@@ -90,8 +96,7 @@ function connect() {
     socket.onopen = () => {
         failures = 0;
         banner.hidden = true;
-        clearInterval(polling);
-        polling = null;
+        polling = clearInterval(polling);
         readAll(); // subscribed first: nothing that opened in between is missed
     };
     socket.onclose = () => {
@@ -103,14 +108,9 @@ function connect() {
 
 // Two units at most, as the server writes them.
 function words(seconds) {
-    const parts = [];
-    for (const [size, unit] of UNITS) {
-        if (seconds >= size) parts.push(`${Math.floor(seconds / size)} ${unit}`);
-        else if (parts.length) break;
-        seconds %= size;
-        if (parts.length === 2) break;
-    }
-    return parts.join(" ") || "0 s";
+    const first = Math.max(0, UNITS.findIndex(([size]) => seconds >= size));
+    const parts = UNITS.slice(first, first + 2).map(([size, unit], i) => [Math.floor((i ? seconds % UNITS[first][0] : seconds) / size), unit]);
+    return seconds < 1 ? "0 s" : parts.filter(([n], i) => n || !i).map((part) => part.join(" ")).join(" ");
 }
 
 function tick() {
@@ -131,13 +131,15 @@ document.addEventListener("submit", async (event) => {
     const body = new FormData(form, event.submitter);
     buttons.forEach((button) => { button.disabled = true; });
     try {
-        const card = (await read(form.action, { method: "POST", body, headers: { "X-Requested-With": "fetch" } })).querySelector(".aip-card");
+        const card = (await read(form.action, { method: "POST", body })).querySelector(".aip-card");
         if (!card) location.assign(form.action.replace(/decide\/$/, ""));
         else form.closest(".aip-card").replaceWith(document.adoptNode(card));
         settle();
     } catch {
         buttons.forEach((button) => { button.disabled = false; });
-        banner.hidden = false;
+        const said = form.querySelector(".aip-problem") ?? form.appendChild(document.createElement("p"));
+        said.className = "aip-problem";
+        said.textContent = "Not decided: the server is away, or you are logged out. Reload the page and look before you try again.";
     }
 });
 
