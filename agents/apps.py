@@ -7,8 +7,9 @@ class AgentsConfig(AppConfig):
     verbose_name = "Agents"
 
     def ready(self) -> None:
-        from agents import checkpoints, roster, worker
+        from agents import checkpoints, receivers, roster, worker
 
         post_migrate.connect(checkpoints.make_tables, sender=self)
         post_migrate.connect(roster.make_installation, sender=self)
+        receivers.connect()
         worker.connect()

@@ -1,17 +1,26 @@
 """LangGraph's checkpoints in PostgreSQL: what a run has done so far, kept until it ends."""
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
+from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
 from langgraph.checkpoint.postgres import PostgresSaver
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
-POOL_SIZE = 8
+from agents.attempts import FENCE, Attempt
+from aip.db import patiently
+
+TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
 # It logs every connection that the pool replaces.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
@@ -30,8 +39,8 @@ def _pool() -> ConnectionPool[Connection[DictRow]]:
     return ConnectionPool(
         _conninfo(),
         min_size=0,
-        max_size=POOL_SIZE,
-        max_idle=60,
+        max_size=settings.CHECKPOINT_POOL_SIZE,
+        max_idle=10,
         timeout=10,
         check=ConnectionPool.check_connection,
         kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
@@ -39,11 +48,53 @@ def _pool() -> ConnectionPool[Connection[DictRow]]:
     )
 
 
-def saver() -> PostgresSaver:
-    """A saver for one run: each has a lock of its own, over the shared pool."""
-    return PostgresSaver(_pool())
+class Saver(PostgresSaver):
+    """The checkpoints of one attempt at a run. Each has a lock of its own, over the shared pool.
+
+    Writes stand behind the attempt's fence, in one transaction; a database that is away is waited for.
+    """
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(_pool())
+        self.attempt = attempt
+
+    @contextmanager
+    def _cursor(self, *, pipeline: bool = False) -> Iterator[Cursor[DictRow]]:
+        if not pipeline:  # a read
+            with super()._cursor() as cursor:
+                yield cursor
+            return
+        with _pool().connection() as conn, conn.transaction(), conn.cursor(binary=True, row_factory=dict_row) as cursor:
+            cursor.execute(FENCE, (self.attempt.run_id, self.attempt.number))
+            if cursor.fetchone() is None:
+                raise self.attempt.abandon()
+            yield cursor
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return patiently(lambda: PostgresSaver.get_tuple(self, config))
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        return patiently(lambda: PostgresSaver.put(self, config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        patiently(lambda: PostgresSaver.put_writes(self, config, writes, task_id, task_path))
+
+
+def forget(run_id: UUID) -> None:
+    """Delete what was kept of a run that ends, in the caller's transaction."""
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(f"DELETE FROM {table} WHERE thread_id = %s", [str(run_id)])  # noqa: S608 - our own constant
 
 
 def make_tables(**kwargs: Any) -> None:
     """Bring LangGraph's own tables up to date; after every `migrate`."""
-    saver().setup()
+    PostgresSaver(_pool()).setup()

@@ -15,12 +15,13 @@ from langgraph.errors import GraphRecursionError
 
 # Model and tool steps of one run before it is taken for a loop.
 MAX_STEPS = 100
-# Calls of one step that are under way at once. LangGraph's default follows the processors; these wait for people.
-MAX_CALLS = 64
+# Calls of one step, all under way at once: one that had to queue behind others that wait for people might be decided
+# long before them, to no effect. LangGraph's default follows the processors.
+MAX_CALLS = 256
 
 
 class StepLimitReached(Exception):
-    """The agent went on calling tools without coming to an answer."""
+    """The agent went on calling tools without coming to an answer, or called too many at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class ToolSpec:
     fields: dict[str, Any] = field(default_factory=dict)
     hitl_timeout_seconds: float | None = None
     timeout_seconds: float
+    idempotent: bool = False
 
     @property
     def gated(self) -> bool:
@@ -53,16 +55,17 @@ class UploadedTool(BaseTool):
         return self.run_elsewhere(arguments)
 
 
-def build_tool(spec: ToolSpec, run_elsewhere: Callable[[ToolSpec, dict[str, Any]], str]) -> UploadedTool:
+def _nowhere(arguments: dict[str, Any]) -> str:
+    raise AssertionError("The gate gives each call a tool that can run.")
+
+
+def build_tool(spec: ToolSpec, run_elsewhere: Callable[[dict[str, Any]], str] = _nowhere) -> UploadedTool:
     return UploadedTool(
-        name=spec.name,
-        description=spec.description,
-        args_schema=spec.args_schema,
-        run_elsewhere=lambda arguments: run_elsewhere(spec, arguments),
+        name=spec.name, description=spec.description, args_schema=spec.args_schema, run_elsewhere=run_elsewhere
     )
 
 
-def steps(
+def carry(
     *,
     model: BaseChatModel,
     tools: Sequence[BaseTool],
@@ -71,25 +74,36 @@ def steps(
     middleware: AgentMiddleware[Any, Any],
     checkpointer: BaseCheckpointSaver[Any],
     thread_id: str,
-) -> Iterator[AIMessage]:
-    """Drive the agent to its end and give each answer of the model as it comes; the last has no tool calls.
+    resume: bool,
+    report: Callable[[AIMessage], None],
+) -> list[AnyMessage] | None:
+    """Drive the agent until it has answered, and give the whole conversation; None when it parked on the way.
 
-    Goes on from the thread's checkpoint when there is one; messages already answered are reported again.
-    Raises StepLimitReached, and whatever the model raises.
+    With `resume` it goes on from the thread's checkpoint, if there is one. Each message of the model is reported
+    before its calls begin; the last one of before is reported again. Raises StepLimitReached, and whatever the
+    model raises.
     """
     agent = create_agent(
         model, tools, system_prompt=instruction or None, middleware=[middleware], checkpointer=checkpointer
     )
     config: Any = {"configurable": {"thread_id": thread_id}, "recursion_limit": MAX_STEPS, "max_concurrency": MAX_CALLS}
-    begun = checkpointer.get_tuple(config) is not None
+    begun = resume and checkpointer.get_tuple(config) is not None
     start: Any = None if begun else {"messages": list(messages)}
+    conversation: list[AnyMessage] = []
+    reported = None
+    parked = False
     try:
-        for update in agent.stream(start, config, stream_mode="updates", durability="sync"):
-            yield from _answers(update)
+        steps: Iterator[Any] = agent.stream(start, config, stream_mode=["values", "updates"], durability="sync")
+        for mode, update in steps:
+            if mode == "updates":
+                parked = parked or "__interrupt__" in update
+                continue
+            conversation = update["messages"]
+            # Empty where an attempt ended before its first step.
+            last = conversation[-1] if conversation else None
+            if isinstance(last, AIMessage) and last.id != reported:
+                reported = last.id
+                report(last)
     except GraphRecursionError:
         raise StepLimitReached(f"The agent took more than {MAX_STEPS} steps without coming to an answer.") from None
-
-
-def _answers(update: Any) -> Iterator[AIMessage]:
-    found: list[AnyMessage] = (update.get("model") or {}).get("messages", [])
-    yield from (message for message in found if isinstance(message, AIMessage))
+    return None if parked else conversation

@@ -25,23 +25,34 @@ def group(run_id: UUID) -> str:
 
 
 def record(run_id: UUID, key: str, payload: Payload) -> bool:
-    """Append an event; False, and nothing, when `key` was reported before or the run has ended.
-
-    `seq` is handed out under the run's row lock, so a reader never sees a gap that fills later.
-    """
+    """Append an event, whoever holds the run. False, and nothing, when `key` was reported or the run has ended."""
     with transaction.atomic():
-        run = Run.objects.select_for_update().annotate(now=Now()).only("status", "started_at").get(pk=run_id)
-        # A statement of its own: one that waited for the lock would still see the events of before.
-        known = Exists(RunEvent.objects.filter(run=run_id, key=key))
-        last = RunEvent.objects.filter(run=run_id).order_by("-seq").values_list("seq", known).first()
-        seq, is_known = last or (0, False)
-        if run.status in ENDED or is_known:
-            return False
-        payload["timestamp"] = run.now.isoformat()
-        payload["metadata"]["time"] = (run.now - run.started_at).total_seconds() if run.started_at else 0.0
-        RunEvent.objects.create(run_id=run_id, seq=seq + 1, key=key, payload=storable(payload))
-        # A hint to those who follow; they read the row.
-        transaction.on_commit(lambda: hints.send(group(run_id), {"type": "run.changed"}), robust=True)
+        run = locked(run_id)
+        return run.status not in ENDED and append(run, key, payload)
+
+
+def locked(run_id: UUID) -> Run:
+    """A run's row, locked, with the database's time in `now`. Raises Run.DoesNotExist."""
+    runs = Run.objects.select_for_update(no_key=True).annotate(now=Now())
+    return runs.only("status", "started_at", "completed_at").get(pk=run_id)
+
+
+def append(run: Any, key: str, payload: Payload) -> bool:
+    """Append an event to a run whose row the caller has locked; False when `key` was reported before.
+
+    `seq` is handed out under that lock, so a reader never sees a gap that fills later.
+    """
+    # A statement of its own: the one that waited for the lock would still see the events of before.
+    known = Exists(RunEvent.objects.filter(run=run.pk, key=key))
+    last = RunEvent.objects.filter(run=run.pk).order_by("-seq").values_list("seq", known).first()
+    seq, is_known = last or (0, False)
+    if is_known:
+        return False
+    payload["timestamp"] = run.now.isoformat()
+    payload["metadata"]["time"] = (run.now - run.started_at).total_seconds() if run.started_at else 0.0
+    RunEvent.objects.create(run_id=run.pk, seq=seq + 1, key=key, payload=storable(payload))
+    # A hint to those who follow; they read the row.
+    transaction.on_commit(lambda: hints.send(group(run.pk), {"type": "run.changed"}), robust=True)
     return True
 
 
@@ -90,7 +101,8 @@ def _tool_info(call_id: str, name: str, arguments: Payload, output: str, seconds
 
 
 def _hitl(request: ApprovalRequest) -> Payload:
-    return {**request.as_metadata(), "request_id": str(request.pk)}
+    again = {"round": request.round, "reason": request.reason} if request.reason else {}
+    return {**request.as_metadata(), "request_id": str(request.pk), "seal": request.short_seal, **again}
 
 
 def pending(request: ApprovalRequest) -> Payload:
@@ -108,6 +120,19 @@ def pending(request: ApprovalRequest) -> Payload:
         # By its own words: a request found again may be closed by now, and this event says that it opened.
         hitl=_hitl(request) | {"decision": Status.PENDING},
         tool_info=_tool_info(request.tool_call_id, request.tool_name, request.arguments, content, None),
+    )
+
+
+def asked_again(request: ApprovalRequest, reason: str) -> Payload:
+    """What became of an approval that its call could not be run under: the call is asked about again."""
+    return _event(
+        "agent_thinking_step",
+        reason,
+        status="running",
+        step_id=request.checkpoint_ns,
+        previous_step_ids=[ROOT_STEP],
+        hitl=_hitl(request),
+        tool_info=_tool_info(request.tool_call_id, request.tool_name, request.arguments, reason, None),
     )
 
 
@@ -152,7 +177,7 @@ def answered(run_id: UUID, text: str) -> Payload:
     return _event("final_response", text or NO_ANSWER, top=top, status="finished", run_id=str(run_id))
 
 
-def failed(run_id: UUID, reason: str) -> Payload:
+def failed(run_id: UUID, reason: str, *, step_status: str = "error") -> Payload:
     """The terminal event of a run that failed. Of the kind whose text the published client shows."""
     top = {
         "status": "error",
@@ -162,4 +187,9 @@ def failed(run_id: UUID, reason: str) -> Payload:
         "final": True,
         "run_id": str(run_id),
     }
-    return _event("agent_default", reason, top=top, status="error", run_id=str(run_id))
+    return _event("agent_default", reason, top=top, status=step_status, run_id=str(run_id))
+
+
+def cancelled(run_id: UUID, by: str) -> Payload:
+    """The terminal event of a run that somebody cancelled. The wire has no word of its own for it."""
+    return failed(run_id, f"The run was cancelled by {by}.", step_status="cancelled")

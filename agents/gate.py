@@ -1,28 +1,33 @@
 """The gate: every tool call of a run passes here, and a gated one only under a recorded decision.
 
-It can be entered again for the same call, by another worker after a crash, and does no harm then: the
-request is found by the call's `checkpoint_ns`, the decision stands in its row, and the right to run the
-tool is handed out once.
+It is entered again for the same call by whoever takes the run over, and does no harm: the request is found by the
+call's `checkpoint_ns`, the decision stands in its row, and the right to run the tool is handed out once.
 """
 
 import logging
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from django.db import transaction
 from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 
-from agents import events
-from agents.engine import ToolSpec
+from agents import events, sandbox, toolbox
+from agents.attempts import Attempt
+from agents.engine import MAX_CALLS, StepLimitReached, ToolSpec, UploadedTool, build_tool
+from agents.messages import readable, refusal, tool_message, with_note
+from agents.models import Run
 from agents.sandbox import SandboxUnavailable, ToolFailed
+from agents.toolbox import ToolGone
 from aip.db import patiently
 from hitl import approvals, waiting
+from hitl.calls import Call, changes
 from hitl.models import ApprovalRequest, Execution, Status
 from hitl.seal import storable
 
@@ -32,28 +37,31 @@ Handler = Callable[[ToolCallRequest], ToolMessage | Command[Any]]
 # How much of the conversation a request keeps of what led to it: messages, and characters of each.
 CONTEXT_MESSAGES = 40
 CONTEXT_CHARACTERS = 20_000
-MAX_CALL_ID = 255
 
 UNKNOWN_OUTCOME = (
-    "An earlier attempt at this call of {tool} began at {at} and its outcome is unknown. It was not run again."
+    "An earlier attempt began at {at} and its outcome is unknown: it may have had its effect, whole or in part. "
+    "Approve to run it again."
 )
-BROKEN_SEAL = "This call of {tool} differs from the one that was approved, so it did not run."
+CHANGED = "This call is not the one that was approved at {at}, so it did not run: {changes}."
 
 
 class Gate(AgentMiddleware[Any, Any]):
-    """The middleware of one run."""
+    """The middleware of one attempt at a run."""
 
-    def __init__(self, *, run_id: UUID, agent_id: UUID, agent_name: str, tools: dict[str, ToolSpec]) -> None:
+    def __init__(self, attempt: Attempt, *, agent_id: UUID, agent_name: str, tools: list[ToolSpec]) -> None:
         super().__init__()
-        self.run_id = run_id
+        self.attempt = attempt
         self.agent_id = agent_id
         self.agent_name = agent_name
-        self.specs = tools
+        self.specs = {spec.name: spec for spec in tools}
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         response = handler(request)
+        number = max((len(m.tool_calls) for m in response.result if isinstance(m, AIMessage)), default=0)
+        if number > MAX_CALLS:
+            raise StepLimitReached(f"The model asked for {number} tools in one step; {MAX_CALLS} are carried at most.")
         response.result = [readable(m) if isinstance(m, AIMessage) else m for m in response.result]
         return response
 
@@ -62,81 +70,177 @@ class Gate(AgentMiddleware[Any, Any]):
         arguments = storable(request.tool_call["args"])
         request = request.override(tool_call={**request.tool_call, "args": arguments})
         spec = self.specs.get(request.tool_call["name"])
-        if spec is None or not spec.gated:
-            return self._run_free(request, handler)
-        return self._run_gated(request, handler, spec)
+        try:
+            if spec is None or not spec.gated:
+                return self._run_free(request, handler, spec)
+            return self._run_gated(request, handler, spec)
+        except ToolGone as e:
+            gone = tool_message(request.tool_call, str(e), failed=True)
+            patiently(lambda: self._withdraw(request, gone))
+            return gone
 
-    def _run_free(self, request: ToolCallRequest, handler: Handler) -> ToolMessage:
-        message, seconds = _run(request, handler)
-        patiently(lambda: self._report(request, message, seconds, approval=None))
-        return message
+    def _run_free(self, request: ToolCallRequest, handler: Handler, spec: ToolSpec | None) -> ToolMessage:
+        with self.attempt.busy(gated=False):
+            if spec is not None:  # else LangChain says that there is no such tool
+                source, _ = patiently(lambda: toolbox.code(spec.id, spec.version_id))
+                request = request.override(tool=self._tool(spec, source))
+            message, seconds = _run(request, handler)
+            patiently(lambda: self._report(request, message, seconds, None))
+            return message
 
     def _run_gated(self, request: ToolCallRequest, handler: Handler, spec: ToolSpec) -> ToolMessage:
-        """Ask, wait, and do what was decided.
+        """Ask, wait, and do what was decided; ask again where the approval does not cover what would run."""
+        _, digest = patiently(lambda: toolbox.code(spec.id, spec.version_id))
+        call = self._call(request, spec, digest)
+        approval = patiently(lambda: self._open(call, spec.hitl_timeout_seconds or 0, _context(request)))
+        while True:
+            if approval.status == Status.PENDING:
+                approval = self._await_decision(approval.pk)
+            if approval.status == Status.CANCELLED:
+                raise self.attempt.abandon()
+            if approval.status != Status.APPROVED:
+                return self._tell(request, approval)
+            if approval.output is not None:  # it ran before, and this is entered again
+                has_failed = approval.execution == Execution.FAILED
+                return with_note(tool_message(request.tool_call, approval.output, failed=has_failed), approval)
+            with self.attempt.busy(gated=True) as may_begin:
+                if not may_begin:
+                    interrupt("parked")
+                outcome = self._run_approved(request, handler, spec, approval)
+            if isinstance(outcome, ToolMessage):
+                return with_note(outcome, approval)
+            approval = outcome
 
-        1. Open the request, or find it again. 2. Announce it, once it is committed. 3. Wait for its end.
-        4. Not approved: tell the model in words. 5. Check the seal. 6. Claim the execution. 7. Run.
-        """
-        call = self._call(request, spec)
-        opened = patiently(lambda: self._open(call, spec.hitl_timeout_seconds or 0, _context(request)))
-        approval = wait_until_closed(opened.pk)
-        if approval.status != Status.APPROVED:
-            return self._refuse(request, approval)
+    def _run_approved(
+        self, request: ToolCallRequest, handler: Handler, spec: ToolSpec, approval: ApprovalRequest
+    ) -> ToolMessage | ApprovalRequest:
+        """What the tool said, or the next round where what would run is not what was approved, or may have run."""
+        source, digest = patiently(lambda: toolbox.code(spec.id, spec.version_id))
+        call = self._call(request, spec, digest)
+        unknown = UNKNOWN_OUTCOME.format(at=_when(approval.execution_started_at))
         if call.seal != approval.decision.seal:
-            return self._tell(request, approval, BROKEN_SEAL.format(tool=spec.name))
-        if not patiently(lambda: approvals.claim_execution(approval.pk)):
-            return self._already_begun(request, approval)
-        message, seconds = _run(request, handler)
+            changed = CHANGED.format(at=_when(approval.closed_at), changes=changes(approval, call))
+            has_begun = approval.execution == Execution.STARTED
+            return self._ask_again(approval, call, f"{unknown} {changed}" if has_begun else changed)
+        start_before = patiently(lambda: self._claim(approval, again=spec.idempotent))
+        if start_before is None:
+            return self._ask_again(approval, call, unknown)
+        message, seconds = _run(request.override(tool=self._tool(spec, source, start_before)), handler)
         patiently(lambda: self._end(request, message, seconds, approval))
-        return _with_note(message, approval)
+        return message
 
-    def _open(self, call: approvals.Call, timeout_seconds: float, context: dict[str, Any]) -> ApprovalRequest:
-        approval = approvals.open_request(call, timeout_seconds=timeout_seconds, context=context)
-        events.record(self.run_id, f"pending:{approval.pk}", events.pending(approval))
+    def _await_decision(self, request_id: UUID) -> ApprovalRequest:
+        """Hold on the request's Redis key until it is closed; park when it is time to.
+
+        Enforces the request's deadline. Holds no database connection while it blocks. Raises Lost, GraphInterrupt.
+        """
+        with self.attempt.waiting():
+            while True:
+                approval, seconds_left = patiently(lambda: _look(request_id))
+                if approval.status != Status.PENDING:
+                    return approval
+                if self.attempt.lost:
+                    raise self.attempt.abandon()
+                if self.attempt.must_park():
+                    interrupt("parked")
+                if seconds_left > 0:
+                    waiting.wait(request_id, min(seconds_left, self.attempt.hold_left()))
+
+    def _tool(self, spec: ToolSpec, source: str, start_before: float | None = None) -> UploadedTool:
+        """The tool with the code that runs, in the sandbox, and can be stopped."""
+
+        def run_elsewhere(arguments: dict[str, Any]) -> str:
+            stop = sandbox.Stop()
+            with self.attempt.stoppable(stop):
+                try:
+                    return sandbox.call(
+                        source,
+                        class_name=spec.class_name,
+                        fields=spec.fields,
+                        arguments=arguments,
+                        timeout=spec.timeout_seconds,
+                        start_before=start_before,
+                        stop=stop,
+                    )
+                except sandbox.TooLate:
+                    raise self.attempt.abandon() from None
+
+        return build_tool(spec, run_elsewhere)
+
+    def _open(self, call: Call, timeout_seconds: float, context: dict[str, Any]) -> ApprovalRequest:
+        with self.attempt.writing() as run:
+            approval = approvals.open_request(call, timeout_seconds=timeout_seconds, context=context)
+            if approval.status == Status.PENDING:
+                events.append(run, f"pending:{approval.pk}", events.pending(approval))
         return approval
+
+    def _ask_again(self, approval: ApprovalRequest, call: Call, reason: str) -> ApprovalRequest:
+        def ask() -> ApprovalRequest:
+            with self.attempt.writing() as run:
+                events.append(run, f"again:{approval.pk}", events.asked_again(approval, reason))
+                asked = approvals.ask_again(approval, call, reason)
+                events.append(run, f"pending:{asked.pk}", events.pending(asked))
+            return asked
+
+        logger.warning("The call of %s, request %s, is asked about again: %s", call.tool_name, approval.pk, reason)
+        asked = patiently(ask)
+        self.attempt.settled()
+        return asked
+
+    def _claim(self, approval: ApprovalRequest, *, again: bool) -> float | None:
+        """The right to start the call, and until when, by time.monotonic(); None when it was started before."""
+        with self.attempt.starting() as start_before:
+            if approvals.claim_execution(approval.pk):
+                return start_before
+            approval.refresh_from_db(fields=["execution", "execution_started_at"])
+            return start_before if again and approvals.claim_repetition(approval) else None
 
     def _end(self, request: ToolCallRequest, message: ToolMessage, seconds: float, approval: ApprovalRequest) -> None:
         execution = Execution.FAILED if message.status == "error" else Execution.FINISHED
-        with transaction.atomic():
+        with self.attempt.writing() as run:
             approvals.end_execution(approval.pk, execution=execution, output=message.text)
-            self._report(request, message, seconds, approval)
+            self._append_result(run, request, message, seconds, approval)
+        self.attempt.settled()
 
-    def _call(self, request: ToolCallRequest, spec: ToolSpec) -> approvals.Call:
-        return approvals.Call(
+    def _call(self, request: ToolCallRequest, spec: ToolSpec, digest: str) -> Call:
+        return Call(
             tool_id=spec.id,
-            tool_version=spec.digest,
+            tool_version=digest,
             tool_name=spec.name,
             arguments=request.tool_call["args"],
             agent_id=self.agent_id,
-            run_id=self.run_id,
+            run_id=self.attempt.run_id,
             checkpoint_ns=_namespace(request),
             agent_name=self.agent_name,
             tool_call_id=str(request.tool_call["id"]),
         )
 
-    def _already_begun(self, request: ToolCallRequest, approval: ApprovalRequest) -> ToolMessage:
-        """Entered again after the tool was started: give its stored result, or say that there is none."""
-        patiently(approval.refresh_from_db)
-        if approval.output is None:
-            at = approval.execution_started_at
-            text = UNKNOWN_OUTCOME.format(tool=approval.tool_name, at=at.isoformat() if at else "an unknown time")
-            return self._tell(request, approval, text)
-        message = _message(request, approval.output, failed=approval.execution == Execution.FAILED)
-        patiently(lambda: self._report(request, message, None, approval))
-        return _with_note(message, approval)
-
-    def _refuse(self, request: ToolCallRequest, approval: ApprovalRequest) -> ToolMessage:
-        return self._tell(request, approval, refusal(approval), failed=approval.status == Status.REJECTED)
-
-    def _tell(
-        self, request: ToolCallRequest, approval: ApprovalRequest, text: str, *, failed: bool = True
-    ) -> ToolMessage:
-        message = _message(request, text, failed=failed)
+    def _tell(self, request: ToolCallRequest, approval: ApprovalRequest) -> ToolMessage:
+        is_rejected = approval.status == Status.REJECTED
+        message = tool_message(request.tool_call, refusal(approval), failed=is_rejected)
         patiently(lambda: self._report(request, message, None, approval))
         return message
 
     def _report(
+        self, request: ToolCallRequest, message: ToolMessage, seconds: float | None, approval: ApprovalRequest | None
+    ) -> None:
+        with self.attempt.writing() as run:
+            if approval is not None:
+                approvals.settle(approval.pk)
+            self._append_result(run, request, message, seconds, approval)
+        if approval is not None:
+            self.attempt.settled()
+
+    def _withdraw(self, request: ToolCallRequest, message: ToolMessage) -> None:
+        """Tell of a call that cannot run any more, whatever was or will be decided about it."""
+        with self.attempt.writing() as run:
+            decided = approvals.withdraw(run.pk, _namespace(request))
+            self._append_result(run, request, message, None, decided)
+        self.attempt.settled()
+
+    def _append_result(
         self,
+        run: Run,
         request: ToolCallRequest,
         message: ToolMessage,
         seconds: float | None,
@@ -153,46 +257,7 @@ class Gate(AgentMiddleware[Any, Any]):
             seconds=seconds,
             request=approval,
         )
-        events.record(self.run_id, f"result:{_namespace(request)}", payload)
-
-
-def readable(message: AIMessage) -> AIMessage:
-    """What a model said, in a form that checkpoint and database can hold, whatever its provider sends.
-
-    Its id is our own: the state keeps one message per id, and a provider may repeat its ids.
-    """
-    calls = [
-        {**call, "args": _narrow(storable(call["args"])), "id": storable(str(call["id"] or uuid4()))[:MAX_CALL_ID]}
-        for call in message.tool_calls
-    ]
-    content = storable(message.content) if isinstance(message.content, str) else message.content
-    return message.model_copy(update={"id": f"model-{uuid4()}", "tool_calls": calls, "content": content})
-
-
-def _narrow(value: Any) -> Any:
-    """Whole numbers of more than 64 bits as text: the checkpoints' encoding has none."""
-    match value:
-        case dict():
-            return {key: _narrow(entry) for key, entry in value.items()}
-        case list():
-            return [_narrow(entry) for entry in value]
-        case int() if not -(2**63) <= value < 2**64:
-            return str(value)
-        case _:
-            return value
-
-
-def wait_until_closed(request_id: UUID) -> ApprovalRequest:
-    """Block on the request's Redis key until it is decided, or until its deadline, which this then enforces.
-
-    Bounded by the request's own deadline. Holds no database connection while it blocks.
-    """
-    while True:
-        request, seconds_left = patiently(lambda: _look(request_id))
-        if request.status != Status.PENDING:
-            return request
-        if seconds_left > 0:
-            waiting.wait(request_id, seconds_left)
+        events.append(run, f"result:{_namespace(request)}", payload)
 
 
 def _look(request_id: UUID) -> tuple[ApprovalRequest, float]:
@@ -202,55 +267,26 @@ def _look(request_id: UUID) -> tuple[ApprovalRequest, float]:
     return request, seconds_left
 
 
-def refusal(approval: ApprovalRequest) -> str:
-    """Why a call did not run, in words that a model can use."""
-    tool, note = approval.tool_name, approval.decision.operator_input
-    match approval.status:
-        case Status.REJECTED:
-            text = f"The operator rejected this call of {tool}; it did not run. Do not try it again."
-        case Status.TIMEOUT_SKIP:
-            return (
-                f"Nobody decided within {approval.timeout_seconds:g} seconds, so this call of {tool} was skipped; "
-                "it did not run. Go on without it."
-            )
-        case _:
-            text = f"The operator skipped this call of {tool}; it did not run. Go on without it."
-    return f"{text}\nThe operator's words: {note}" if note else text
-
-
-def _with_note(message: ToolMessage, approval: ApprovalRequest) -> ToolMessage:
-    note = approval.decision.operator_input
-    if not note:
-        return message
-    return message.model_copy(
-        update={"content": f"{message.text}\n\nThe operator approved this call with the words: {note}"}
-    )
-
-
 def _run(request: ToolCallRequest, handler: Handler) -> tuple[ToolMessage, float]:
     """Run the tool; its message to the model and how long it took, in seconds. A failure is a message too."""
     began = time.monotonic()
     try:
         result = handler(request)
+    except GraphBubbleUp:
+        raise
     except (ToolFailed, SandboxUnavailable) as e:
-        result = _message(request, str(e), failed=True)
+        result = tool_message(request.tool_call, str(e), failed=True)
     except Exception as e:
         # A call that was started must come to an end, whatever goes wrong around it.
         logger.exception("A tool could not be run")
-        result = _message(request, f"The tool could not be run ({type(e).__name__}).", failed=True)
+        result = tool_message(request.tool_call, f"The tool could not be run ({type(e).__name__}).", failed=True)
     if not isinstance(result, ToolMessage):
         raise TypeError(f"A tool gave {type(result).__name__}; uploaded tools give text.")
     return result.model_copy(update={"content": storable(result.text)}), time.monotonic() - began
 
 
-def _message(request: ToolCallRequest, text: str, *, failed: bool) -> ToolMessage:
-    call = request.tool_call
-    return ToolMessage(
-        storable(text),
-        name=call["name"],
-        tool_call_id=str(call["id"]),
-        status="error" if failed else "success",
-    )
+def _when(at: datetime | None) -> str:
+    return at.isoformat(timespec="seconds") if at else "an unknown time"
 
 
 def _namespace(request: ToolCallRequest) -> str:

@@ -2,11 +2,15 @@
 
 import logging
 import os
+import secrets
 import socket
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import DatabaseError
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from agents.models import Heartbeat
@@ -20,8 +24,12 @@ STALE_SECONDS = 10
 FORGET_SECONDS = 3600
 
 
+# A container that starts again has the host name and the process id of the one before.
+_token = secrets.token_hex(4)
+
+
 def name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return f"{socket.gethostname()}:{os.getpid()}:{_token}"
 
 
 def beat(kind: str) -> None:
@@ -36,6 +44,11 @@ def alive() -> set[str]:
     return set(Heartbeat.objects.filter(beat_at__gt=recent).values_list("kind", flat=True))
 
 
+def holders() -> QuerySet[Heartbeat]:
+    """The workers whose lease has not expired."""
+    return Heartbeat.objects.filter(kind="worker", beat_at__gt=Now() - timedelta(seconds=settings.LEASE_SECONDS))
+
+
 def forget_the_dead() -> None:
     Heartbeat.objects.filter(beat_at__lt=Now() - timedelta(seconds=FORGET_SECONDS)).delete()
 
@@ -44,12 +57,13 @@ def stop(kind: str) -> None:
     Heartbeat.objects.filter(kind=kind, name=name()).delete()
 
 
-def keep_beating(kind: str, stopped: threading.Event) -> None:
-    """Beat until `stopped`; a database that is away is waited for."""
+def keep_beating(kind: str, stopped: threading.Event, look: Callable[[], object] = lambda: None) -> None:
+    """Beat, and `look` after what depends on it, until `stopped`; a database that is away is waited for."""
     while not stopped.is_set():
         try:
             with borrowed_connection():
                 beat(kind)
+                look()
         except DatabaseError as e:
             logger.warning("No heartbeat written: %s", type(e).__name__)
         stopped.wait(INTERVAL_SECONDS)

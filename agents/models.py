@@ -124,7 +124,7 @@ class AgentTool(models.Model):
 
 
 class Status(models.TextChoices):
-    """Where a run stands. `waiting`: parked on a decision, held by no worker."""
+    """Where a run stands. `running`: a worker holds it. `waiting`: parked on a decision, held by nobody."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -137,13 +137,16 @@ class Status(models.TextChoices):
 ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
 MOVES = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
-    Status.RUNNING: frozenset({Status.WAITING, *ENDED}),
+    # Back to the queue when its holder's lease has expired.
+    Status.RUNNING: frozenset({Status.QUEUED, Status.WAITING, *ENDED}),
     Status.WAITING: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
     Status.SUCCEEDED: frozenset[Status](),
     Status.FAILED: frozenset[Status](),
     Status.CANCELLED: frozenset[Status](),
 }
 
+
+LIVING = tuple(status for status in Status if status not in ENDED)
 
 REQUEUE_AFTER = timedelta(seconds=10)
 
@@ -158,22 +161,29 @@ class Run(models.Model):
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="runs", db_index=False)
     status = models.CharField(max_length=20, choices=Status, default=Status.QUEUED)
     attempt = models.PositiveIntegerField(default=0, help_text="How often a worker has claimed it")
+    holder = models.CharField(max_length=255, blank=True, help_text="The process that holds it: a heartbeat's name")
     input = models.TextField()
     spec = models.JSONField()
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, help_text="When a worker first claimed it")
     completed_at = models.DateTimeField(null=True)
+    deadline_at = models.DateTimeField(null=True, help_text="Its own limit, waiting included")
     requeues = models.PositiveSmallIntegerField(default=0, help_text="How often the sweep has queued it again")
     requeue_at = models.DateTimeField(
-        db_default=Now() + REQUEUE_AFTER, help_text="If it is still queued then, the queue has lost it"
+        db_default=Now() + REQUEUE_AFTER, help_text="If it still waits for a worker then, the queue has lost it"
     )
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         default_permissions = ["add", "view"]
+        permissions = [("cancel_run", "Can cancel runs")]
         ordering = ["-created_at"]
         constraints = [
             models.CheckConstraint(condition=Q(status__in=Status.values), name="run_status_known"),
+            models.CheckConstraint(
+                condition=(Q(status="running") & ~Q(holder="")) | (~Q(status="running") & Q(holder="")),
+                name="run_held_when_running",
+            ),
             models.CheckConstraint(
                 condition=(Q(status__in=ENDED) & Q(completed_at__isnull=False))
                 | (~Q(status__in=ENDED) & Q(completed_at__isnull=True)),
@@ -187,6 +197,14 @@ class Run(models.Model):
             models.Index(fields=["-created_at"], name="runs_newest_first"),
             # The sweep's look, every second, for what the queue has lost.
             models.Index(fields=["requeue_at"], condition=Q(status="queued"), name="queued_by_requeue_at"),
+            # A worker's look, every two seconds, for its own runs; the sweep's for those whose holder is gone.
+            models.Index(fields=["holder"], condition=Q(status="running"), name="running_by_holder"),
+            # The sweep's look, every second, for runs past their own limit.
+            models.Index(
+                fields=["deadline_at"],
+                condition=Q(status__in=["queued", "running", "waiting"], deadline_at__isnull=False),
+                name="living_by_deadline",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -219,14 +237,15 @@ class RunEvent(models.Model):
 
 
 class Heartbeat(models.Model):
-    """A living worker or sweep. `agents.heartbeats` writes it."""
+    """A living worker or sweep. `agents.heartbeats` writes it. A worker's is the lease of all the runs it holds."""
 
     kind = models.CharField(max_length=10)
-    name = models.CharField(max_length=255, help_text="host:pid")
+    name = models.CharField(max_length=255, help_text="host:pid:token")
     beat_at = models.DateTimeField()
 
     class Meta:
         default_permissions = ["view"]
+        # Also serves the fence: the heartbeat of a run's holder.
         constraints = [models.UniqueConstraint(fields=["kind", "name"], name="one_heartbeat_per_process")]
 
     def __str__(self) -> str:

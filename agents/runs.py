@@ -1,33 +1,44 @@
-"""Start, claim, execute and end runs: the only writer of Run."""
+"""Start, claim, park, end, cancel and recover runs: the only writer of Run.
+
+A run moves by statements that name the state they expect, or under a lock on its row; whoever comes second
+changes nothing.
+"""
 
 import logging
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
-from langchain_core.messages import AIMessage
+from rest_framework.exceptions import NotFound
 
-from agents import checkpoints, configs, events, llm, sandbox
-from agents.engine import StepLimitReached, ToolSpec, build_tool, steps
-from agents.gate import Gate
-from agents.models import REQUEUE_AFTER, Agent, Run, Status, ToolVersion
-from aip.db import patiently
+from agents import checkpoints, events, heartbeats, llm, roster, specs
+from agents.attempts import Attempt, Lost
+from agents.models import ENDED, LIVING, REQUEUE_AFTER, Agent, Run, Status
+from aip.db import from_now
 from hitl import approvals
 
 logger = logging.getLogger(__name__)
 
-Spec = dict[str, Any]
-
-# How many lost runs one look of the sweep queues again.
-REQUEUE_BATCH = 100
+# How many runs one look of the sweep queues again, or ends at their limit.
+BATCH = 500
 MAX_REQUEUE_DOUBLINGS = 8
 
 
-class UnreadableCall(Exception):
-    """The model asked for a tool with arguments that are not JSON."""
+HOW_IT_ENDED = {
+    Status.SUCCEEDED: "It succeeded",
+    Status.FAILED: "It failed",
+    Status.CANCELLED: "It was cancelled",
+}
+
+
+class AlreadyEnded(Exception):
+    """The run has ended; says how and when."""
+
+    def __init__(self, run: Run) -> None:
+        at = run.completed_at.isoformat() if run.completed_at else "an unknown time"
+        super().__init__(f"This run has ended already. {HOW_IT_ENDED[Status(run.status)]} at {at}.")
 
 
 def start(
@@ -38,12 +49,22 @@ def start(
     runtime_config: dict[str, Any],
 ) -> Run:
     """Write a run, its frozen spec and its first event, and queue it after the commit. Raises configs.Invalid."""
-    spec = _freeze(agent, runtime_config)
+    spec = specs.freeze(agent, runtime_config)
     spec["messages"] = [*chat_history, {"role": "user", "content": input}]
+    limit = spec["timeout_seconds"]
     with transaction.atomic():
-        run = Run.objects.create(agent=agent, input=input, spec=spec)
+        run = Run.objects.create(agent=agent, input=input, spec=spec, deadline_at=from_now(limit) if limit else None)
         events.record(run.pk, "opened", events.opened(run.pk, str(llm.Model(**spec["model"]))))
         transaction.on_commit(lambda: _enqueue(run.pk), robust=True)
+    return run
+
+
+def find(agent_id: str, run_id: str) -> Run:
+    """A run of an agent, who may be deleted by now. Raises NotFound, also for ids that are no UUIDs."""
+    are_ids = roster.is_uuid(agent_id) and roster.is_uuid(run_id)
+    run = Run.objects.filter(pk=run_id, agent_id=UUID(agent_id)).only("status").first() if are_ids else None
+    if run is None:
+        raise NotFound(f"The agent {agent_id[:100]} has no run with the id {run_id[:100]}.")
     return run
 
 
@@ -53,176 +74,131 @@ def _enqueue(run_id: UUID) -> None:
     execute_run.delay(str(run_id))
 
 
-def _freeze(agent: Agent, runtime_config: dict[str, Any]) -> Spec:
-    runtime_config = configs.merged(runtime_config, _entry_of(agent, runtime_config))
-    agent_config = configs.merged(agent.agent_config, runtime_config.get("agent_config") or {})
-    overrides = configs.by_tool_id(runtime_config.get("tool_configs") or {})
-    tool_configs = configs.merged(agent.tool_configs, overrides)
-    configs.check_agent_config(agent_config)
-    configs.check_tool_configs(tool_configs)
-    tools = [entry.tool for entry in agent.agent_tools.select_related("tool__current")]
-    return {
-        "agent_name": agent.name,
-        "instruction": agent.instruction,
-        "model": llm.of_agent(agent_config, agent.language_model_id).as_spec(),
-        "tools": [_freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}) for tool in tools],
-    }
+def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
+    """Take a run that is queued, or that is parked and has news; None if there is nothing to take.
 
-
-def _entry_of(agent: Agent, runtime_config: dict[str, Any]) -> dict[str, Any]:
-    """What `runtime_config` says under the agent's own id (contract 3.4.1)."""
-    found = [value for key, value in runtime_config.items() if key.strip().lower() == str(agent.pk)]
-    for entry in found:
-        parts = (
-            [entry.get(key) or {} for key in ("agent_config", "tool_configs")] if isinstance(entry, dict) else [None]
-        )
-        if not all(isinstance(part, dict) for part in parts):
-            raise configs.Invalid(
-                f"{agent.pk} must be an object with agent_config and tool_configs, which are objects."
-            )
-    return found[0] if found else {}
-
-
-def _freeze_tool(tool: Any, agent_config: dict[str, Any], config: dict[str, Any]) -> Spec:
-    version: ToolVersion = tool.current
-    frozen = ToolSpec(
-        id=tool.pk,
-        version_id=version.pk,
-        digest=version.digest,
-        name=version.tool_name,
-        class_name=version.class_name,
-        description=version.description,
-        args_schema=version.args_schema,
-        fields={key: value for key, value in config.items() if key not in configs.RESERVED},
-        hitl_timeout_seconds=configs.hitl_timeout(agent_config, config),
-        timeout_seconds=config.get("timeout_seconds", configs.TOOL_TIMEOUT_SECONDS),
-    )
-    return asdict(frozen) | {"id": str(frozen.id), "version_id": str(frozen.version_id)}
-
-
-def execute(run_id: UUID) -> None:
-    """Carry a run to its end. Returns quietly when another worker has it or it has ended."""
-    run = patiently(lambda: _begin(run_id))
-    if run is None:
-        return
-    try:
-        answer, usage = _drive(run)
-    except Exception as e:  # noqa: BLE001 - whatever ends a run, its stream must say so
-        failed = events.failed(run.pk, _reason(e, run))
-        patiently(lambda: _end(run, Status.FAILED, failed, usage={}))
-    else:
-        patiently(lambda: _end(run, Status.SUCCEEDED, events.answered(run.pk, answer), usage=usage))
-    checkpoints.saver().delete_thread(str(run.pk))
-
-
-def requeue_lost() -> int:
-    """Queue again what has been queued for too long; how many. Each time it waits twice as long, up to an hour.
-
-    A run that is in the queue twice is claimed once.
+    The first claim also begins its step tree.
     """
-    lost = Run.objects.filter(status=Status.QUEUED, requeue_at__lt=Now()).order_by("requeue_at")
-    found = list(lost.values_list("pk", "requeues")[:REQUEUE_BATCH])
-    for pk, requeues in found:
-        wait = REQUEUE_AFTER * 2 ** min(requeues + 1, MAX_REQUEUE_DOUBLINGS)
-        still = Run.objects.filter(pk=pk, status=Status.QUEUED, requeues=requeues)
-        if still.update(requeues=F("requeues") + 1, requeue_at=Now() + wait):
-            _enqueue(pk)
+    has_news = Exists(approvals.news().filter(run_id=OuterRef("pk")))
+    takeable = Q(status=Status.QUEUED) | (Q(status=Status.WAITING) & has_news)
+    with transaction.atomic():
+        claimed = Run.objects.filter(takeable, pk=run_id).update(
+            status=Status.RUNNING,
+            attempt=F("attempt") + 1,
+            holder=heartbeats.name(),
+            requeues=0,
+            started_at=Coalesce("started_at", Now()),
+            updated_at=Now(),
+        )
+        if not claimed:
+            return None
+        run = Run.objects.annotate(now=Now()).get(pk=run_id)
+        if run.attempt == 1:
+            events.append(run, "begun", events.begun(run.spec["agent_name"]))
+            return run, Attempt(run_id, 1)
+        return run, Attempt(run_id, run.attempt, owed=approvals.news(run_id).count())
+
+
+def park(attempt: Attempt) -> None:
+    """Give the run up until one of its requests is closed. Raises Lost.
+
+    The caller then claims it once more: a request that was closed before this moment has queued nothing.
+    """
+    if not _held(attempt.run_id, attempt.number).update(
+        status=Status.WAITING, holder="", requeue_at=Now(), updated_at=Now()
+    ):
+        raise Lost
+
+
+def give_back(run_id: UUID, number: int) -> None:
+    """Put a run that its holder does not carry any more into the queue; nothing if it is not held so."""
+    if _held(run_id, number).update(status=Status.QUEUED, holder="", requeue_at=Now(), updated_at=Now()):
+        logger.warning("Run %s was given back by its worker", run_id)
+
+
+def _held(run_id: UUID, number: int) -> QuerySet[Run]:
+    return Run.objects.filter(pk=run_id, attempt=number, status=Status.RUNNING)
+
+
+def end(attempt: Attempt, status: Status, last_event: events.Payload, *, usage: dict[str, int]) -> None:
+    """The terminal event and the status, in one transaction. Raises Lost."""
+    with attempt.writing() as run:
+        if usage:
+            events.append(run, "usage", events.usage(usage))
+        _end(run, status, last_event)
+
+
+def cancel(run_id: UUID, *, by: str) -> None:
+    """End a run now, wherever it stands. Raises AlreadyEnded, Run.DoesNotExist.
+
+    Its holder, if it has one, can write nothing any more and ends what runs for it.
+    """
+    with transaction.atomic():
+        run = events.locked(run_id)
+        if run.status in ENDED:
+            raise AlreadyEnded(run)
+        _end(run, Status.CANCELLED, events.cancelled(run_id, by))
+    logger.info("Run %s was cancelled by %s", run_id, by)
+
+
+def _end(run: Run, status: Status, last_event: events.Payload, *, timed_out: bool = False) -> None:
+    """End a run whose row is locked. A request that is still open then can have no effect any more."""
+    approvals.end_with_run(run.pk, timed_out=timed_out)
+    events.append(run, "end", last_event)
+    Run.objects.filter(pk=run.pk).update(status=status, holder="", completed_at=Now(), updated_at=Now())
+    checkpoints.forget(run.pk)
+
+
+def end_overdue() -> int:
+    """Fail the runs that are past their own limit; how many."""
+    overdue = Run.objects.filter(status__in=LIVING, deadline_at__lte=Now()).order_by("deadline_at")
+    found = list(overdue.values_list("pk", "spec__timeout_seconds")[:BATCH])
+    for pk, limit in found:
+        reason = f"The run took longer than its limit of {limit} seconds, waiting included, and was ended."
+        with transaction.atomic():
+            run = events.locked(pk)
+            if run.status not in ENDED:
+                _end(run, Status.FAILED, events.failed(pk, reason), timed_out=True)
     return len(found)
 
 
-def _begin(run_id: UUID) -> Run | None:
-    with transaction.atomic():
-        run = _claim(run_id)
-        if run is not None:
-            events.record(run.pk, "begun", events.begun(run.spec["agent_name"]))
-    return run
+def lose_expired() -> int:
+    """Put the runs whose holder's lease has expired back into the queue; how many."""
+    gone = Run.objects.filter(status=Status.RUNNING).exclude(holder__in=heartbeats.holders().values("name"))
+    lost = gone.update(status=Status.QUEUED, holder="", requeue_at=Now(), updated_at=Now())
+    if lost:
+        logger.warning("The lease of %d runs has expired; they are queued again", lost)
+    return lost
 
 
-def _claim(run_id: UUID) -> Run | None:
-    claimed = Run.objects.filter(pk=run_id, status=Status.QUEUED).update(
-        status=Status.RUNNING,
-        attempt=F("attempt") + 1,
-        started_at=Coalesce("started_at", Now()),
-        updated_at=Now(),
-    )
-    return Run.objects.get(pk=run_id) if claimed else None
+def resume(run_id: UUID) -> None:
+    """Queue a run that is parked. One that is held is rung for; one that is queued is on its way.
 
-
-def _drive(run: Run) -> tuple[str, dict[str, int]]:
-    """The model's last words, and the tokens that the run used."""
-    specs = [_thaw(tool) for tool in run.spec["tools"]]
-    gate = Gate(
-        run_id=run.pk,
-        agent_id=run.agent_id,
-        agent_name=run.spec["agent_name"],
-        tools={spec.name: spec for spec in specs},
-    )
-    answers = steps(
-        model=llm.build(llm.Model(**run.spec["model"])),
-        tools=[build_tool(spec, _run_in_sandbox) for spec in specs],
-        instruction=run.spec["instruction"],
-        messages=run.spec["messages"],
-        middleware=gate,
-        checkpointer=checkpoints.saver(),
-        thread_id=str(run.pk),
-    )
-    usage: dict[str, int] = {}
-    text = ""
-    for message in answers:
-        for key in ("input_tokens", "output_tokens", "total_tokens"):
-            if message.usage_metadata:
-                usage[key] = usage.get(key, 0) + message.usage_metadata[key]
-        text = message.text
-        _report(run, message)
-    return text, usage
-
-
-def _report(run: Run, message: AIMessage) -> None:
-    if message.tool_calls:
-        patiently(lambda: events.record(run.pk, f"calls:{message.id}", events.tools_called(message)))
-    elif message.invalid_tool_calls:
-        raise UnreadableCall
-
-
-def _thaw(tool: Spec) -> ToolSpec:
-    return ToolSpec(**{**tool, "id": UUID(tool["id"]), "version_id": UUID(tool["version_id"])})
-
-
-def _run_in_sandbox(spec: ToolSpec, arguments: dict[str, Any]) -> str:
-    source = patiently(lambda: ToolVersion.objects.values_list("source", flat=True).get(pk=spec.version_id))
-    return sandbox.call(
-        source,
-        class_name=spec.class_name,
-        fields=spec.fields,
-        arguments=arguments,
-        timeout=spec.timeout_seconds,
-    )
-
-
-def _reason(exc: Exception, run: Run) -> str:
-    """Why a run failed, for its reader."""
-    if isinstance(exc, StepLimitReached):
-        return str(exc)
-    model = llm.Model(**run.spec["model"])
-    if isinstance(exc, UnreadableCall):
-        return f"The model {model} asked for a tool with arguments that are not JSON; try again, or use another model."
-    if reason := llm.explain(exc, model):
-        logger.warning("Run %s failed: %s", run.pk, reason)
-        return reason
-    logger.error("Run %s failed", run.pk, exc_info=exc)
-    return f"The run failed inside the server ({type(exc).__name__}); the worker's log says more."
-
-
-def _end(run: Run, status: Status, last_event: events.Payload, *, usage: dict[str, int]) -> None:
-    """The terminal event and the status, in one transaction; nothing if the run has ended already.
-
-    A request that is still open then, because something else of its step failed, can have no effect any more.
+    Raises kombu's OperationalError when Redis is away; the sweep queues it then.
     """
-    with transaction.atomic():
-        if usage:
-            events.record(run.pk, "usage", events.usage(usage))
-        approvals.cancel_open(run.pk)
-        if events.record(run.pk, "end", last_event):
-            Run.objects.filter(pk=run.pk, status=Status.RUNNING).update(
-                status=status, completed_at=Now(), updated_at=Now()
-            )
+    parked = Run.objects.filter(pk=run_id, status=Status.WAITING)
+    if parked.update(requeue_at=Now() + REQUEUE_AFTER):
+        try:
+            _enqueue(run_id)
+        except Exception:
+            parked.update(requeue_at=Now())
+            raise
+
+
+def requeue_lost() -> int:
+    """Queue again what the queue has lost: what is queued for too long, or parked though it has news; how many.
+
+    Each time a run waits twice as long for the next, up to an hour, until a worker takes it. One that is in the queue
+    twice is claimed once. Raises kombu's OperationalError when Redis is away; that attempt does not count.
+    """
+    due = Run.objects.filter(requeue_at__lt=Now()).order_by("requeue_at")
+    queued = due.filter(status=Status.QUEUED)
+    with_news = due.filter(status=Status.WAITING, pk__in=approvals.news().values("run_id"))
+    found = [row for lost in (queued, with_news) for row in lost.values_list("pk", "status", "requeues")[:BATCH]]
+    for pk, status, requeues in found:
+        wait = REQUEUE_AFTER * 2 ** min(requeues + 1, MAX_REQUEUE_DOUBLINGS)
+        with transaction.atomic():
+            still = Run.objects.filter(pk=pk, status=status, requeues=requeues)
+            if still.update(requeues=F("requeues") + 1, requeue_at=Now() + wait):
+                _enqueue(pk)
+    return len(found)

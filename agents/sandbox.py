@@ -3,17 +3,17 @@
 import atexit
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from agents import toolhost
+from agents.descriptions import Description, ToolRejected, checked
 from agents.toolhost import MAX_OUTPUT_BYTES
 
 START_SECONDS = 60  # a first start may have to compile the packages
@@ -21,39 +21,71 @@ HANDOVER_SECONDS = 10
 GRACE_SECONDS = 15  # beyond a call's own limit, for its processes to be ended and its files removed
 LOST = b"-"
 
-# What model providers accept as the name of a function.
-TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-MAX_CLASS_NAME = 255
-
 
 class ToolFailed(Exception):
     """A call failed; the text is for the model and the operator."""
-
-
-class ToolRejected(Exception):
-    """An upload cannot become a tool; the text tells its author what to change."""
 
 
 class SandboxUnavailable(Exception):
     """No uploaded tool can run on this server now; the text says why."""
 
 
-@dataclass(frozen=True)
-class Description:
-    """What an uploaded file says of its tool. `args_schema` is the arguments' JSON Schema."""
+class TooLate(Exception):
+    """The call was handed over after the moment until which it might start; it did not start."""
 
-    class_name: str
-    name: str
-    description: str
-    args_schema: dict[str, Any]
+
+class Stop:
+    """Ends a call from another thread, with all its processes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.called = False
+        self._call: socket.socket | None = None
+
+    def __call__(self) -> None:
+        with self._lock:
+            self.called = True
+            if self._call is not None:
+                with suppress(OSError):
+                    self._call.shutdown(socket.SHUT_RDWR)
+
+    @contextmanager
+    def ends(self, call: socket.socket) -> Iterator[None]:
+        """While `call` is under way. Raises ConnectionError if it shall not begin any more."""
+        with self._lock:
+            if self.called:
+                raise ConnectionError("stopped")
+            self._call = call
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._call = None
 
 
 def call(
-    source: str, *, class_name: str, fields: Mapping[str, Any], arguments: Mapping[str, Any], timeout: float
+    source: str,
+    *,
+    class_name: str,
+    fields: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    timeout: float,
+    start_before: float | None = None,
+    stop: Stop | None = None,
 ) -> str:
-    """What the tool returns: text as it is, other values as JSON. Raises ToolFailed, SandboxUnavailable."""
-    request = {"class_name": class_name, "fields": dict(fields), "arguments": dict(arguments)}
-    kind, text = _exchange(source, request, timeout)
+    """What the tool returns: text as it is, other values as JSON. `start_before` is a time.monotonic().
+
+    Raises ToolFailed, SandboxUnavailable, TooLate.
+    """
+    request = {
+        "class_name": class_name,
+        "fields": dict(fields),
+        "arguments": dict(arguments),
+        "start_before": start_before,
+    }
+    kind, text = _exchange(source, request, timeout, stop or Stop())
+    if kind == toolhost.TOO_LATE:
+        raise TooLate
     if kind != toolhost.RESULT:
         raise ToolFailed(_explain("The tool", kind, text, timeout))
     return text
@@ -61,42 +93,10 @@ def call(
 
 def describe(source: str, *, timeout: float = 20) -> Description:
     """Load the file and ask its tool what it is. Raises ToolRejected, SandboxUnavailable."""
-    kind, text = _exchange(source, {"class_name": None}, timeout)
+    kind, text = _exchange(source, {"class_name": None}, timeout, Stop())
     if kind != toolhost.RESULT:
         raise ToolRejected(_explain("Loading the file", kind, text, timeout))
-    return _checked(text)
-
-
-def _checked(text: str) -> Description:
-    """Checked here and not where the file runs, since the file could change the checks there."""
-    try:
-        made = Description(**json.loads(text))
-        storable = _is_storable(made)
-    except (ValueError, TypeError, RecursionError) as e:
-        raise ToolRejected(
-            "The file interferes with being described: keep it to a tool class and what it needs."
-        ) from e
-    if not isinstance(made.name, str) or not TOOL_NAME.fullmatch(made.name):
-        raise ToolRejected(
-            f"The tool's name {made.name!r:.100} cannot be used: "
-            "it must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -."
-        )
-    if not isinstance(made.description, str) or not made.description.strip():
-        raise ToolRejected(f"{made.name} has no description: say in it what the tool does; the model reads it.")
-    if not isinstance(made.class_name, str) or len(made.class_name) > MAX_CLASS_NAME:
-        raise ToolRejected(f"The name of the tool's class must have at most {MAX_CLASS_NAME} characters.")
-    if not isinstance(made.args_schema, dict) or made.args_schema.get("type") != "object":
-        raise ToolRejected('The schema of the tool\'s arguments must be a JSON Schema with "type": "object".')
-    if not storable:
-        raise ToolRejected("Name, description and arguments of a tool must not hold NUL or unpaired surrogates.")
-    return made
-
-
-def _is_storable(made: Description) -> bool:
-    """PostgreSQL holds neither NUL nor unpaired surrogates. Raises ValueError for what JSON cannot hold."""
-    values = [made.class_name, made.description, made.args_schema]
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    return "\\u0000" not in text.replace("\\\\", "") and not any("\ud800" <= each <= "\udfff" for each in text)
+    return checked(text)
 
 
 def _explain(subject: str, kind: bytes, text: str, timeout: float) -> str:
@@ -116,9 +116,9 @@ def _explain(subject: str, kind: bytes, text: str, timeout: float) -> str:
     return f"{subject} was cut off: its process was lost before it answered, and what it did is not known."
 
 
-def _exchange(source: str, request: dict[str, Any], timeout: float) -> tuple[bytes, str]:
+def _exchange(source: str, request: dict[str, Any], timeout: float, stop: Stop) -> tuple[bytes, str]:
     whole = json.dumps({"source": source, "timeout": timeout, **request}).encode()
-    answer = _attempt(whole, timeout) or _attempt(whole, timeout)
+    answer = _attempt(whole, timeout, stop) or _attempt(whole, timeout, stop)
     if answer is None:
         raise SandboxUnavailable("The helper that runs uploaded tools ended twice; see the server's log.")
     kind, payload = answer
@@ -130,20 +130,21 @@ def _exchange(source: str, request: dict[str, Any], timeout: float) -> tuple[byt
         return toolhost.GARBLED, ""
 
 
-def _attempt(request: bytes, timeout: float) -> tuple[bytes, bytes] | None:
+def _attempt(request: bytes, timeout: float, stop: Stop) -> tuple[bytes, bytes] | None:
     """None when the helper ended before it began the call. Closing our end is all it takes to end the tool."""
     taken = False
     with _new_call() as ours:
         ours.settimeout(timeout + GRACE_SECONDS)
         try:
-            toolhost.send(ours, toolhost.RESULT, request)
-            answer = toolhost.receive(ours)
-            if taken := answer[0] == toolhost.TAKEN:
+            with stop.ends(ours):
+                toolhost.send(ours, toolhost.RESULT, request)
                 answer = toolhost.receive(ours)
+                if taken := answer[0] == toolhost.TAKEN:
+                    answer = toolhost.receive(ours)
         except TimeoutError:
             return LOST, b""
         except OSError:
-            return (LOST, b"") if taken else None
+            return (LOST, b"") if taken or stop.called else None
     return answer
 
 

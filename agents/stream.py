@@ -12,21 +12,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 from uuid import UUID
 
 from channels.layers import get_channel_layer
-from django.db import InterfaceError, OperationalError
 from rest_framework.exceptions import (
     MethodNotAllowed,
+    ParseError,
     PermissionDenied,
     ValidationError,
 )
 
 from agents import configs, events, roster, runs
-from agents.models import RunEvent
+from agents.models import ENDED, Run, RunEvent
 from agents.serializers import RunInputSerializer
 from aip import auth, errors
-from aip.db import borrowed_connection
+from aip.db import AWAY, borrowed_connection
 from aip.parsers import read_object
 
 logger = logging.getLogger(__name__)
@@ -34,12 +35,14 @@ logger = logging.getLogger(__name__)
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = dict[str, str]
 T = TypeVar("T")
 
 KEEP_ALIVE_SECONDS = 15.0
 # How often a stream reads its rows while it cannot listen for hints.
 POLL_SECONDS = 1.0
 BATCH = 200
+MAX_DIGITS = 10
 HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache"),
@@ -61,14 +64,30 @@ async def _in_thread(work: Callable[..., T], *args: Any) -> T:
 async def run_application(scope: Scope, receive: Receive, send: Send) -> None:
     """POST /agents/{id}/run: start a run and answer with its events until the last."""
     body = await _body(receive)
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     agent_id = scope["url_route"]["kwargs"]["agent_id"]
+    await _answer_with_events(receive, send, _start, scope["method"], _headers(scope), agent_id, body)
+
+
+async def rejoin_application(scope: Scope, receive: Receive, send: Send) -> None:
+    """GET /agents/{id}/runs/{run_id}/stream: the events of a run after one that the client has."""
+    await _body(receive)
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    ids = scope["url_route"]["kwargs"]
+    await _answer_with_events(receive, send, _rejoin, scope["method"], _headers(scope), ids, query)
+
+
+def _headers(scope: Scope) -> Headers:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+async def _answer_with_events(receive: Receive, send: Send, begin: Callable[..., tuple[UUID, int]], *args: Any) -> None:
+    """The events of the run that `begin` gives, after the number that it gives; or its error, as JSON."""
     try:
-        run_id = await _in_thread(_start, scope["method"], headers, agent_id, body)
+        run_id, after = await _in_thread(begin, *args)
     except Exception as e:
         found = errors.describe(e)
         if found is None:
-            logger.exception("A run could not be started")
+            logger.exception("A stream could not be opened")
             found = 500, errors.SERVER_ERROR
         await _answer(send, *found)
         return
@@ -79,15 +98,19 @@ async def run_application(scope: Scope, receive: Receive, send: Send) -> None:
             "headers": [*HEADERS, (b"x-run-id", str(run_id).encode())],
         }
     )
-    await _until_disconnect(receive, _send_all(send, run_id))
+    await _until_disconnect(receive, _send_all(send, run_id, after))
 
 
-def _start(method: str, headers: dict[str, str], agent_id: str, body: bytes) -> UUID:
+def _admit(method: str, headers: Headers, *, allowed: str, permission: str) -> None:
     user = auth.user_of(headers.get("x-api-key", ""))
-    if method != "POST":
-        raise MethodNotAllowed(method, f"A run takes POST, not {method}.")
-    if not user.has_perm("agents.add_run"):
+    if method != allowed:
+        raise MethodNotAllowed(method, f"This takes {allowed}, not {method}.")
+    if not user.has_perm(permission):
         raise PermissionDenied
+
+
+def _start(method: str, headers: Headers, agent_id: str, body: bytes) -> tuple[UUID, int]:
+    _admit(method, headers, allowed="POST", permission="agents.add_run")
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in JSON_TYPES:
         raise errors.unsupported("application/json")
@@ -96,9 +119,19 @@ def _start(method: str, headers: dict[str, str], agent_id: str, body: bytes) -> 
     serializer = RunInputSerializer(data=data)
     serializer.is_valid(raise_exception=True)
     try:
-        return runs.start(agent, **serializer.validated_data).pk
+        return runs.start(agent, **serializer.validated_data).pk, 0
     except configs.Invalid as e:
         raise ValidationError({"runtime_config": str(e)}) from e
+
+
+def _rejoin(method: str, headers: Headers, ids: dict[str, str], query: dict[str, list[str]]) -> tuple[UUID, int]:
+    _admit(method, headers, allowed="GET", permission="agents.view_run")
+    run = runs.find(ids["agent_id"], ids["run_id"])
+    given = query["after"][-1] if "after" in query else headers.get("last-event-id", "")
+    after = given.strip() or "0"
+    if not (after.isascii() and after.isdigit() and len(after) < MAX_DIGITS):
+        raise ParseError("after, or Last-Event-ID, must be the id of an event: a whole number, 0 for the beginning.")
+    return run.pk, int(after)
 
 
 async def _body(receive: Receive) -> bytes:
@@ -135,29 +168,31 @@ async def _until_disconnect(receive: Receive, sending: Awaitable[None]) -> None:
         task.result()
 
 
-async def _send_all(send: Send, run_id: UUID) -> None:
+async def _send_all(send: Send, run_id: UUID, after: int) -> None:
     async def write(text: str) -> None:
         await send({"type": "http.response.body", "body": text.encode("ascii"), "more_body": True})
 
     await write(": open\n\n")
-    async for frame in follow(run_id):
+    async for frame in follow(run_id, after):
         await write(frame)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def follow(run_id: UUID) -> AsyncIterator[str]:
-    """The frames of a run's stream, from its first event to `[DONE]`."""
-    after = 0
+async def follow(run_id: UUID, after: int) -> AsyncIterator[str]:
+    """The frames of a run's stream, from the event after the number `after` to `[DONE]`."""
     async with _hints(events.group(run_id)) as bell:
         while True:
             bell.clear()
             try:
                 batch = await _in_thread(_events_after, run_id, after)
-            except (OperationalError, InterfaceError) as e:
+            except AWAY as e:
                 logger.warning("A stream waits for the database: %s", type(e).__name__)
                 await asyncio.sleep(POLL_SECONDS)
                 yield ": waiting\n\n"
                 continue
+            if batch is None:
+                yield "data: [DONE]\n\n"
+                return
             for seq, payload in batch:
                 after = seq
                 # ASCII alone: the published client splits lines at U+2028, U+2029 and U+0085.
@@ -173,25 +208,31 @@ async def follow(run_id: UUID) -> AsyncIterator[str]:
                 yield ": keep-alive\n\n"
 
 
-def _events_after(run_id: UUID, after: int) -> list[tuple[int, dict[str, Any]]]:
-    return list(
-        RunEvent.objects.filter(run=run_id, seq__gt=after).order_by("seq").values_list("seq", "payload")[:BATCH]
-    )
+def _events_after(run_id: UUID, after: int) -> list[tuple[int, dict[str, Any]]] | None:
+    """None when there are no more and will not be: the client had the last event already."""
+    events = RunEvent.objects.filter(run=run_id, seq__gt=after).order_by("seq").values_list("seq", "payload")[:BATCH]
+    found = list(events)
+    if found or not Run.objects.filter(pk=run_id, status__in=ENDED).exists():
+        return found
+    # It has ended since or before: what there is now is all.
+    return list(events.all()) or None
 
 
 @asynccontextmanager
 async def _hints(group: str) -> AsyncIterator[asyncio.Event]:
     """An event that is set when the rows should be read again: by hint, or by the clock while Redis is away."""
     bell = asyncio.Event()
+    is_over = False
 
     async def listen() -> None:
         layer = get_channel_layer()
-        while True:
+        while not is_over:
             try:
                 channel = await layer.new_channel()
                 await layer.group_add(group, channel)
                 try:
-                    while True:
+                    # Asked each time: the layer sometimes swallows the cancellation of a subscription.
+                    while not is_over:
                         bell.set()  # first of all: something may have come before the subscription stood
                         await layer.receive(channel)
                 finally:
@@ -205,6 +246,7 @@ async def _hints(group: str) -> AsyncIterator[asyncio.Event]:
     try:
         yield bell
     finally:
+        is_over = True
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

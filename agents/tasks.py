@@ -4,9 +4,9 @@ from uuid import UUID
 
 from celery import shared_task
 
-from agents import runs
+from agents import execution
 
 
 @shared_task(name="agents.execute_run")
 def execute_run(run_id: str) -> None:
-    runs.execute(UUID(run_id))
+    execution.execute(UUID(run_id))

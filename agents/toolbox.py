@@ -1,15 +1,21 @@
 """Uploaded tools: what may become one. The only writer of `Tool` and `ToolVersion`."""
 
 import hashlib
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import Exists
 
 from agents import sandbox
+from agents.descriptions import ToolRejected
 from agents.models import Tool, ToolVersion
-from agents.sandbox import ToolRejected
 from aip.db import borrowed_connection
 
 MAX_SOURCE_BYTES = 1_000_000
+
+
+class ToolGone(Exception):
+    """The tool was deleted; says so to the model."""
 
 
 class NameTaken(Exception):
@@ -18,6 +24,20 @@ class NameTaken(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(f"A tool named {name!r} exists already: upload yours under another name.")
         self.name = name
+
+
+def code(tool_id: UUID, version_id: UUID) -> tuple[str, str]:
+    """The source of a version, and its digest as it is now. Raises ToolGone when the tool was deleted."""
+    living = Exists(Tool.objects.filter(pk=tool_id, deleted_at=None))
+    found = ToolVersion.objects.filter(pk=version_id).values_list("source", living).first()
+    source, is_living = found or ("", False)
+    if not is_living:
+        raise ToolGone("This tool was deleted, so the call did not run. Go on without it.")
+    return source, _digest(source.encode())
+
+
+def _digest(source: bytes) -> str:
+    return hashlib.sha256(source).hexdigest()
 
 
 def upload(
@@ -59,7 +79,7 @@ def _describe(source: bytes, file_name: str) -> ToolVersion:
         pass  # nobody else has to wait for the connection of a request whose file takes its time
     made = sandbox.describe(text)
     version = ToolVersion(
-        digest=hashlib.sha256(source).hexdigest(),
+        digest=_digest(source),
         file_name=file_name,
         source=text,
         class_name=made.class_name,

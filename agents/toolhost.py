@@ -35,6 +35,7 @@ MAX_OUTPUT_BYTES = 1_000_000
 RESULT, FAILED = b"=", b"!"
 TAKEN = b"+"  # said before the tool starts: without it, nothing has run
 TIMED_OUT, EXITED, KILLED, TOO_LARGE, GARBLED, UNAVAILABLE = b"T", b"X", b"K", b"L", b"G", b"U"
+TOO_LATE = b"O"  # said in place of TAKEN: the right to start had lapsed
 HEADER = struct.Struct(">cQ")
 
 ENDING_SECONDS = 10  # for the processes of a call to be gone after SIGKILL
@@ -151,6 +152,11 @@ def keep(call: socket.socket, control: socket.socket) -> None:
     control.close()
     try:
         request = json.loads(receive(call)[1])
+        start_before = request.get("start_before")
+        # The clock is the machine's, so it also tells how long the server itself was held up.
+        if start_before is not None and time.monotonic() > start_before:
+            send(call, TOO_LATE, b"")
+            return
         send(call, TAKEN, b"")
     except ConnectionError:
         return

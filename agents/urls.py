@@ -11,4 +11,7 @@ urlpatterns = [
     re_path(r"^mcps/?$", views.McpList.as_view(), name="mcps"),
     re_path(r"^agents/?$", views.AgentList.as_view(), name="agents"),
     re_path(r"^agents/(?P<agent_id>[^/]+)/?$", views.AgentDetail.as_view(), name="agent"),
+    re_path(
+        r"^agents/(?P<agent_id>[^/]+)/runs/(?P<run_id>[^/]+)/cancel/?$", views.RunCancel.as_view(), name="run-cancel"
+    ),
 ]

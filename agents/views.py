@@ -13,9 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import llm, roster, toolbox
+from agents import llm, roster, runs, toolbox
+from agents.descriptions import ToolRejected
 from agents.models import Agent, Tool
-from agents.sandbox import SandboxUnavailable, ToolRejected
+from agents.sandbox import SandboxUnavailable
 from agents.serializers import AgentInputSerializer, AgentSerializer, ToolSerializer, ToolUploadSerializer
 from aip import schema
 from aip.errors import Conflict, Unavailable
@@ -132,6 +133,25 @@ class AgentDetail(APIView):
     def get(self, request: Request, agent_id: str) -> Response:
         """One agent."""
         return Response(envelope(AgentSerializer(roster.living(agent_id), context=_context()).data))
+
+
+class RunCancel(APIView):
+    permissions = {"POST": "agents.cancel_run"}
+
+    @extend_schema(
+        operation_id="runs_cancel",
+        tags=["runs"],
+        request=None,
+        responses={200: schema.CANCELLED, **schema.errors(401, 404, 409)},
+    )
+    def post(self, request: Request, agent_id: str, run_id: str) -> Response:
+        """End a run now. What waits for a person is closed, a tool that runs is ended. 409 when it has ended."""
+        run = runs.find(agent_id, run_id)
+        try:
+            runs.cancel(run.pk, by=request.user.get_username())
+        except runs.AlreadyEnded as e:
+            raise Conflict(str(e)) from e
+        return Response(envelope({"id": str(run.pk), "status": "cancelled"}, "Run cancelled"))
 
 
 class LanguageModelList(APIView):

@@ -1,18 +1,44 @@
-"""What a Celery worker does besides its tasks: it beats, and keeps a warm sandbox."""
+"""What a Celery worker does besides its tasks: it beats, watches over what it holds, and keeps a warm sandbox."""
 
 import threading
 from typing import Any
+from uuid import UUID
 
-from celery.signals import worker_ready, worker_shutdown
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
-from agents import heartbeats, sandbox
+from agents import attempts, heartbeats, runs, sandbox
+from agents.models import Run, Status
 
 _stopped = threading.Event()
 
 
+class Watch:
+    """Compares, at every beat, what this process carries with what the rows say that it holds."""
+
+    def __init__(self) -> None:
+        self.strays: set[tuple[UUID, int]] = set()
+
+    def look(self) -> None:
+        """End what runs for runs that are lost; give back, seen twice in a row, those that nothing here carries."""
+        carried = attempts.carried()
+        mine = Run.objects.filter(holder=heartbeats.name(), status=Status.RUNNING)
+        held = set(mine.values_list("pk", "attempt"))
+        for key in carried.keys() - held:
+            carried[key].abandon()
+        strays = held - carried.keys()
+        for run_id, number in strays & self.strays:
+            runs.give_back(run_id, number)
+        self.strays = strays
+
+
 def _begin(**kwargs: Any) -> None:
     sandbox.warm()
-    threading.Thread(target=heartbeats.keep_beating, args=("worker", _stopped), name="heartbeat", daemon=True).start()
+    beating = ("worker", _stopped, Watch().look)
+    threading.Thread(target=heartbeats.keep_beating, args=beating, name="heartbeat", daemon=True).start()
+
+
+def _park(**kwargs: Any) -> None:
+    attempts.stopping.set()
 
 
 def _end(**kwargs: Any) -> None:
@@ -22,4 +48,5 @@ def _end(**kwargs: Any) -> None:
 
 def connect() -> None:
     worker_ready.connect(_begin)
+    worker_shutting_down.connect(_park)
     worker_shutdown.connect(_end)

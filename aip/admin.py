@@ -16,7 +16,7 @@ from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -82,6 +82,21 @@ def link(page: str, pk: object, text: object) -> SafeString:
     except NoReverseMatch:
         return cut(text)
     return format_html('<a class="text-link" href="{}">{}</a>', url, cut(text))
+
+
+def listed(page: str, text: str, **filters: object) -> SafeString:
+    """A link to a list, filtered."""
+    url = reverse(f"admin:{page}_changelist", query=filters)
+    return format_html('<a class="text-link" href="{}">{}</a>', url, text)
+
+
+def table(headings: list[str], rows: Any) -> SafeString:
+    """Cells that are safe already or are escaped here."""
+    lines = format_html_join(
+        "", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", ((c,) for c in r)),) for r in rows)
+    )
+    head = format_html_join("", '<th scope="col">{}</th>', ((heading,) for heading in headings))
+    return format_html('<table class="aip-rows"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>', head, lines)
 
 
 def has_id(text: str, field: str = "pk") -> Q:

@@ -13,9 +13,11 @@ from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E40
 from django.core.management import call_command  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
-from agents.stream import run_application  # noqa: E402
+from agents.stream import rejoin_application, run_application  # noqa: E402
 from aip.body_limit import BodyLimit, bound_daphne  # noqa: E402
 from hitl.routing import websocket_urlpatterns  # noqa: E402
+
+REJOIN = r"^agents/(?P<agent_id>[^/]+)/runs/(?P<run_id>[^/]+)/stream/?$"
 
 # Daphne runs no checks of its own.
 call_command("check", verbosity=0)
@@ -28,6 +30,7 @@ application = ProtocolTypeRouter(
                 [
                     # Channels routes ASGI applications by Django's paths; the stubs know views alone.
                     re_path(r"^agents/(?P<agent_id>[^/]+)/run/?$", run_application),  # type: ignore[arg-type]
+                    re_path(REJOIN, rejoin_application),  # type: ignore[arg-type]
                     re_path(r"", django_application),  # type: ignore[arg-type]
                 ]
             )

@@ -4,7 +4,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.db import DatabaseError, connections
 
 
 @register()
@@ -18,6 +19,33 @@ def secrets_are_set(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             id="aip.E001",
         )
     ]
+
+
+@register(Tags.database)
+def pools_fit_the_database(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Runs with `migrate`: what one web process, one worker and one sweep may hold together."""
+    needed = 3 * settings.DATABASE_POOL_SIZE + settings.CHECKPOINT_POOL_SIZE
+    for alias in databases or ():
+        try:
+            with connections[alias].cursor() as cursor:
+                cursor.execute(
+                    "SELECT current_setting('max_connections')::int"
+                    " - current_setting('superuser_reserved_connections')::int"
+                )
+                (allowed,) = cursor.fetchone()
+        except DatabaseError:
+            continue  # `migrate` itself says what is wrong
+        if allowed < needed:
+            return [
+                Error(
+                    f"The database allows {allowed} connections; one web process, one worker and one sweep may need "
+                    f"{needed}.",
+                    hint=f"Set max_connections of PostgreSQL to at least {needed + 10}, and "
+                    f"{settings.DATABASE_POOL_SIZE + settings.CHECKPOINT_POOL_SIZE} more for each further process.",
+                    id="aip.E004",
+                )
+            ]
+    return []
 
 
 @register()

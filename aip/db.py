@@ -4,15 +4,27 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
+import psycopg
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import DateTimeField, ExpressionWrapper, Value
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # How long work that must not be lost waits for a database that is away.
 PATIENCE_SECONDS = 120.0
+# What Django, and psycopg where it is used without Django, say when the database is away.
+AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+
+
+def from_now(seconds: float) -> Combinable:
+    """A moment so many seconds from now, by the database's clock."""
+    return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField())
 
 
 @contextmanager
@@ -38,7 +50,7 @@ def patiently(work: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
         try:
             with borrowed_connection():
                 return work()
-        except (OperationalError, InterfaceError) as e:
+        except AWAY as e:
             if time.monotonic() > deadline:
                 raise
             logger.warning("Waiting for the database: %s", type(e).__name__)

@@ -104,18 +104,50 @@ MODELS = _envelope(
     ),
 )
 HEALTH = inline_serializer("Health", {"status": serializers.CharField()})
+CANCELLED = _envelope(
+    "RunCancelled",
+    inline_serializer("CancelledRun", {"id": serializers.UUIDField(), "status": serializers.CharField()}),
+)
 EMPTY = _envelope("McpList", serializers.ListField(child=serializers.DictField()))
 
 
-def add_run_endpoint(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """The paths as the contract spells them, and POST /agents/{agent_id}/run.
+def _id_in_path(name: str) -> dict[str, Any]:
+    return {"in": "path", "name": name, "required": True, "schema": {"type": "string", "format": "uuid"}}
 
-    The latter is served in front of Django and so unseen by its URLs.
+
+def add_streams(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """The paths as the contract spells them, and the endpoints that answer with a run's events.
+
+    The latter are served in front of Django and so unseen by its URLs.
     """
     result["paths"] = {
         path if path in SLASHED else path.rstrip("/"): operations for path, operations in result["paths"].items()
     }
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    stream = {
+        "description": "The stream; each event has the id that a client gives to go on after it",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "headers": {"X-Run-ID": {"schema": {"type": "string", "format": "uuid"}}},
+    }
+    result["paths"]["/agents/{agent_id}/runs/{run_id}/stream"] = {
+        "get": {
+            "operationId": "runs_stream",
+            "summary": "Join the stream of a run, again or for the first time, while it goes on or afterwards",
+            "description": "The run's events after the one named, then `[DONE]`, as in `POST /agents/{agent_id}/run`.",
+            "tags": ["runs"],
+            "parameters": [
+                _id_in_path("agent_id"),
+                _id_in_path("run_id"),
+                {"in": "query", "name": "after", "schema": {"type": "integer", "minimum": 0}},
+                {"in": "header", "name": "Last-Event-ID", "schema": {"type": "integer", "minimum": 0}},
+            ],
+            "security": [{"ApiKeyAuth": []}],
+            "responses": {
+                "200": stream,
+                **{str(code): {**error, "description": REASONS[code]} for code in (400, 401, 404, 503)},
+            },
+        }
+    }
     result["paths"]["/agents/{agent_id}/run"] = {
         "post": {
             "operationId": "agents_run",
@@ -125,25 +157,14 @@ def add_run_endpoint(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
                 "The run belongs to the server: it goes on when the client disconnects."
             ),
             "tags": ["agents"],
-            "parameters": [
-                {
-                    "in": "path",
-                    "name": "agent_id",
-                    "required": True,
-                    "schema": {"type": "string", "format": "uuid"},
-                }
-            ],
+            "parameters": [_id_in_path("agent_id")],
             "requestBody": {
                 "required": True,
                 "content": {"application/json": {"schema": RUN_REQUEST}},
             },
             "security": [{"ApiKeyAuth": []}],
             "responses": {
-                "200": {
-                    "description": "The stream",
-                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
-                    "headers": {"X-Run-ID": {"schema": {"type": "string", "format": "uuid"}}},
-                },
+                "200": stream,
                 **{str(code): {**error, "description": REASONS[code]} for code in RUN_ERRORS},
             },
         }

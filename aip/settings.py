@@ -114,12 +114,14 @@ def database(url: str) -> dict[str, Any]:
             **parts,
             "connect_timeout": 5,
             # A thread takes a connection for as long as its statements run and gives it back.
-            "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 60},
+            "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 10},
         },
     }
 
 
 DATABASE_POOL_SIZE = 16
+# LangGraph's, in a worker, besides Django's.
+CHECKPOINT_POOL_SIZE = 8
 DATABASE_URL = env("DATABASE_URL") or embedded.database_url(DATA_DIR)
 DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -143,11 +145,14 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = env_int("AIP_WORKER_CONCURRENCY", 32, low=1, high=1024)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# How long a worker may be silent before its runs are given to others.
+LEASE_SECONDS = env_int("AIP_LEASE_SECONDS", 15, low=4, high=3600)
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 
 HITL_MAX_TIMEOUT_SECONDS = 31_536_000
+HITL_HOLD_SECONDS = env_int("HITL_HOLD_SECONDS", 20, low=0, high=3600)
 HITL_DEFAULT_TIMEOUT_SECONDS = env_int("HITL_DEFAULT_TIMEOUT_SECONDS", 300, low=1, high=HITL_MAX_TIMEOUT_SECONDS)
 
 DEFAULT_MODEL = env("AIP_DEFAULT_MODEL", "rehearsal/default")
@@ -180,7 +185,7 @@ SPECTACULAR_SETTINGS = {
     "PARSER_WHITELIST": ["aip.parsers.ObjectParser", "rest_framework.parsers.MultiPartParser"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "aip.schema.add_run_endpoint",
+        "aip.schema.add_streams",
     ],
 }
 

@@ -76,6 +76,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
     ordering = ["-created_at"]
     fieldsets = [
         (None, {"fields": ["state", "tool_link", "agent_link", "run_link", "opened", "deadline", "closed"]}),
+        ("The call", {"fields": ["short_seal", "round", "reason"]}),
         ("Decision", {"fields": ["decided", "source", "note", "client_run_id"]}),
         ("Execution", {"fields": ["execution_state", "execution_started", "execution_ended"]}),
     ]
@@ -86,6 +87,9 @@ class ApprovalRequestAdmin(LongTableAdmin):
     state = column("status", lambda r: badge(r.status, STATUS_COLOURS))
     opened = column("opened", lambda r: when(r.created_at), ordering="created_at")
     deadline = column("deadline", lambda r: when(r.timeout_at))
+    short_seal = column("seal", lambda r: r.short_seal)
+    reason = column("asked again", lambda r: block(r.reason) if r.reason else "-")
+    round = column("round", lambda r: r.round)
     closed = column("closed", lambda r: when(r.closed_at))
     tool_link = column("tool", lambda r: link("agents_tool", r.tool_id, r.tool_name))
     agent_link = column("agent", lambda r: link("agents_agent", r.agent_id, r.agent_name))

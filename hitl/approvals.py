@@ -4,55 +4,31 @@ Every move is one UPDATE that names the state it expects, so whoever comes secon
 """
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import DateTimeField, ExpressionWrapper, Q, QuerySet, Value
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from aip.db import from_now
 from hitl import events, waiting
+from hitl.calls import Call
 from hitl.models import ApprovalRequest, Decision, Execution, Source, Status
-from hitl.seal import seal
+from hitl.signals import request_closed
 
 logger = logging.getLogger(__name__)
 
 # The words that a person may decide with; `timeout_skip` is the clock's alone.
 DECIDABLE = (Status.APPROVED, Status.REJECTED, Status.SKIPPED)
 TIMEOUT_NOTE = "TIMEOUT"
+RUN_TIMEOUT_NOTE = "TIMEOUT of the run"
 RECENT = timedelta(minutes=15)
 # How many overdue requests one look of the sweep closes.
 BATCH = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """A gated call as the gate meets it: everything its seal covers, and the provider's id for it."""
-
-    tool_id: UUID
-    tool_version: str
-    tool_name: str
-    arguments: dict[str, Any]
-    agent_id: UUID
-    run_id: UUID
-    checkpoint_ns: str
-    agent_name: str
-    tool_call_id: str
-
-    @property
-    def seal(self) -> str:
-        return seal(
-            tool_id=self.tool_id,
-            tool_version=self.tool_version,
-            tool_name=self.tool_name,
-            arguments=self.arguments,
-            agent_id=self.agent_id,
-            run_id=self.run_id,
-            checkpoint_ns=self.checkpoint_ns,
-        )
 
 
 class UnknownRequest(LookupError):
@@ -89,25 +65,57 @@ def recently_closed() -> QuerySet[ApprovalRequest]:
     return ApprovalRequest.objects.filter(closed_at__gt=Now() - RECENT).order_by("-closed_at")
 
 
+def news(run_id: UUID | None = None) -> QuerySet[ApprovalRequest]:
+    """The requests that were closed and have not had their effect on their run yet."""
+    found = ApprovalRequest.objects.filter(settled_at=None).exclude(status=Status.PENDING)
+    return found.filter(run_id=run_id) if run_id else found
+
+
 def open_request(call: Call, *, timeout_seconds: float, context: dict[str, Any]) -> ApprovalRequest:
-    """The request about `call`: found again when the gate is entered again, else opened and committed."""
-    timeout_at = ExpressionWrapper(Now() + Value(timedelta(seconds=timeout_seconds)), output_field=DateTimeField())
-    fields = asdict(call)
-    key = {"run_id": fields.pop("run_id"), "checkpoint_ns": fields.pop("checkpoint_ns"), "round": 1}
-    request, opened = ApprovalRequest.objects.get_or_create(
-        **key,
-        defaults=fields
-        | {
-            "seal": call.seal,
-            "context": context,
-            "timeout_seconds": timeout_seconds,
-            "created_at": Now(),
-            "timeout_at": timeout_at,
-        },
+    """The last request about `call`: found again when the gate is entered again, else opened."""
+    last = _last(call.run_id, call.checkpoint_ns)
+    return last or _open(call, timeout_seconds=timeout_seconds, context=context, round=1)
+
+
+def _last(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
+    asked = ApprovalRequest.objects.filter(run_id=run_id, checkpoint_ns=checkpoint_ns)
+    return asked.select_related("decision").order_by("-round").first()
+
+
+def ask_again(request: ApprovalRequest, call: Call, reason: str) -> ApprovalRequest:
+    """Open the next round about a call that was approved and cannot be run under that approval.
+
+    A call that was started is marked as unknown. The caller's transaction keeps others from the run.
+    """
+    started = ApprovalRequest.objects.filter(pk=request.pk, execution=Execution.STARTED)
+    started.update(execution=Execution.UNKNOWN, execution_ended_at=Now())
+    settle(request.pk)
+    _announce(request.pk, request.status)
+    return _open(
+        call,
+        timeout_seconds=request.timeout_seconds,
+        context=request.context,
+        round=request.round + 1,
+        reason=reason,
     )
-    if opened:
-        request.refresh_from_db(fields=["created_at", "timeout_at"])
-        transaction.on_commit(lambda: events.announce(request.pk, request.status), robust=True)
+
+
+def _open(call: Call, *, timeout_seconds: float, context: dict[str, Any], **more: Any) -> ApprovalRequest:
+    new = ApprovalRequest(
+        **asdict(call),
+        **more,
+        seal=call.seal,
+        context=context,
+        timeout_seconds=timeout_seconds,
+        created_at=Now(),
+        timeout_at=from_now(timeout_seconds),
+    )
+    # Whoever comes second finds the first one's.
+    ApprovalRequest.objects.bulk_create([new], ignore_conflicts=True)
+    key = {"run_id": call.run_id, "checkpoint_ns": call.checkpoint_ns, "round": new.round}
+    request = ApprovalRequest.objects.select_related("decision").get(**key)
+    if request.pk == new.pk:
+        _announce(request.pk, request.status)
     return request
 
 
@@ -132,16 +140,21 @@ def decide(
     """
     if decision not in DECIDABLE:
         raise ValueError(f"{decision!r} is not a person's decision")
-    made = _close(
-        request_id,
-        decision,
-        Q(timeout_at__gt=Now()),
-        operator_input=note,
-        source=source,
-        decided_by=by,
-        decided_by_name=by.get_username(),
-        client_run_id=client_run_id,
-    )
+    with transaction.atomic():
+        made = _close(
+            request_id,
+            decision,
+            Q(timeout_at__gt=Now()),
+            operator_input=note,
+            source=source,
+            decided_by=by,
+            decided_by_name=by.get_username(),
+            client_run_id=client_run_id,
+        )
+        if made is not None:
+            run_id = made.request.run_id
+            _ring(request_id)
+            transaction.on_commit(lambda: request_closed.send_robust(ApprovalRequest, run_id=run_id), robust=True)
     if made is None:
         request = ApprovalRequest.objects.select_related("decision").filter(pk=request_id).first()
         if request is None:
@@ -151,7 +164,11 @@ def decide(
 
 
 def time_out(request_id: UUID) -> Decision | None:
-    """Close a request whose deadline has passed as `timeout_skip`; None if it is closed or on time."""
+    """Close a request whose deadline has passed as `timeout_skip`; None if it is closed or on time.
+
+    Rings for nobody, so that a Redis that is away delays no deadline: who holds the call has its deadline too, and
+    the sweep takes up parked runs.
+    """
     return _close(
         request_id,
         Status.TIMEOUT_SKIP,
@@ -168,16 +185,45 @@ def time_out_overdue() -> int:
     return sum(time_out(pk) is not None for pk in ids)
 
 
-def cancel_open(run_id: UUID) -> None:
-    """Close what still waits for a run that ends. Nobody decided, so there is no Decision."""
+def end_with_run(run_id: UUID, *, timed_out: bool) -> None:
+    """Close what still waits for a run that ends: as `timeout_skip` at the run's own limit, else as `cancelled`.
+
+    Nobody decided what is cancelled, so there is no Decision. Nothing of the run is news after this.
+    """
     for pk in ApprovalRequest.objects.filter(run_id=run_id, status=Status.PENDING).values_list("pk", flat=True):
-        still_open = ApprovalRequest.objects.filter(pk=pk, status=Status.PENDING)
-        if still_open.update(status=Status.CANCELLED, closed_at=Now()):
-            transaction.on_commit(lambda pk=pk: events.announce(pk, Status.CANCELLED), robust=True)  # type: ignore[misc]
+        if timed_out:
+            _close(pk, Status.TIMEOUT_SKIP, Q(), operator_input=RUN_TIMEOUT_NOTE, source=Source.TIMEOUT)
+        else:
+            _cancel(pk)
+        _ring(pk)
+    news(run_id).update(settled_at=Now())
+
+
+def withdraw(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
+    """Close what is asked about one call that cannot run any more; the last request if it had been decided."""
+    last = _last(run_id, checkpoint_ns)
+    if last is None:
+        return None
+    is_open = last.status == Status.PENDING
+    if is_open:
+        _cancel(last.pk)
+    settle(last.pk)
+    return None if is_open else last
+
+
+def _cancel(request_id: UUID) -> None:
+    still_open = ApprovalRequest.objects.filter(pk=request_id, status=Status.PENDING)
+    if still_open.update(status=Status.CANCELLED, closed_at=Now()):
+        _announce(request_id, Status.CANCELLED)
+
+
+def settle(request_id: UUID) -> None:
+    """Note that what became of a request has had its effect on its run."""
+    ApprovalRequest.objects.filter(pk=request_id, settled_at=None).update(settled_at=Now())
 
 
 def _close(request_id: UUID, status: Status, on_time: Q, **fields: Any) -> Decision | None:
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         expected = ApprovalRequest.objects.filter(on_time, pk=request_id, status=Status.PENDING)
         if expected.update(status=status, closed_at=Now()) != 1:
             return None
@@ -185,11 +231,20 @@ def _close(request_id: UUID, status: Status, on_time: Q, **fields: Any) -> Decis
         decision = Decision.objects.create(
             request=request, decision=status, seal=request.seal if status == Status.APPROVED else "", **fields
         )
-        # Lambdas: in Django 5.2 a functools.partial breaks robust hooks (ticket 36487).
         transaction.on_commit(lambda: _log(request, decision), robust=True)
-        transaction.on_commit(lambda: waiting.wake(request.pk), robust=True)
-        transaction.on_commit(lambda: events.announce(request.pk, request.status), robust=True)
+        _announce(request.pk, request.status)
         return decision
+
+
+# Lambdas: in Django 5.2 a functools.partial breaks robust hooks (ticket 36487).
+
+
+def _announce(request_id: UUID, status: str) -> None:
+    transaction.on_commit(lambda: events.announce(request_id, status), robust=True)
+
+
+def _ring(request_id: UUID) -> None:
+    transaction.on_commit(lambda: waiting.wake(request_id), robust=True)
 
 
 def _log(request: ApprovalRequest, decision: Decision) -> None:
@@ -199,7 +254,7 @@ def _log(request: ApprovalRequest, decision: Decision) -> None:
         request.tool_name,
         decision.decision,
         request.pk,
-        request.seal[:8],
+        request.short_seal,
         decision.decided_by_name or decision.source,
         (closed_at - request.created_at).total_seconds() * 1000,
     )
@@ -211,10 +266,18 @@ def claim_execution(request_id: UUID) -> bool:
     return unstarted.update(execution=Execution.STARTED, execution_started_at=Now()) == 1
 
 
+def claim_repetition(request: ApprovalRequest) -> bool:
+    """Take the right to start a call again whose tool is idempotent; true for one of those who saw it started then."""
+    seen = ApprovalRequest.objects.filter(
+        pk=request.pk, execution=Execution.STARTED, execution_started_at=request.execution_started_at
+    )
+    return seen.update(execution_started_at=Now()) == 1
+
+
 def end_execution(request_id: UUID, *, execution: Execution, output: str) -> bool:
     """Record what a started call came to: `finished` or `failed`, with its output or the reason."""
     started = ApprovalRequest.objects.filter(pk=request_id, execution=Execution.STARTED)
-    if started.update(execution=execution, execution_ended_at=Now(), output=output) != 1:
+    if started.update(execution=execution, execution_ended_at=Now(), settled_at=Now(), output=output) != 1:
         return False
-    transaction.on_commit(lambda: events.announce(request_id, Status.APPROVED), robust=True)
+    _announce(request_id, Status.APPROVED)
     return True

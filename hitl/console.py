@@ -77,6 +77,7 @@ def _card(user: User, row: Any) -> dict[str, Any]:
         "note": "" if decision.source == Source.TIMEOUT else visible(decision.operator_input),
         "client_run_id": visible(decision.client_run_id),
         "call_id": visible(row.tool_call_id),
+        "reason": visible(row.reason),
     }
 
 

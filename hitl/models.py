@@ -10,6 +10,9 @@ from django.db.models.functions import Now
 
 from aip.text import visible
 
+# Characters of a seal that people are shown.
+SHORT_SEAL = 8
+
 
 class Status(models.TextChoices):
     """What became of a request. The words are the wire's, but `cancelled`, which the wire has not."""
@@ -37,7 +40,8 @@ MOVES = {Status.PENDING: frozenset(Status) - {Status.PENDING}} | {
 }
 EXECUTION_MOVES = {
     Execution.NONE: frozenset({Execution.STARTED}),
-    Execution.STARTED: frozenset({Execution.FINISHED, Execution.FAILED, Execution.UNKNOWN}),
+    # Started again, by the run's next holder, only where the tool says that a repetition does no harm.
+    Execution.STARTED: frozenset({Execution.STARTED, Execution.FINISHED, Execution.FAILED, Execution.UNKNOWN}),
     Execution.FINISHED: frozenset[Execution](),
     Execution.FAILED: frozenset[Execution](),
     Execution.UNKNOWN: frozenset[Execution](),
@@ -58,6 +62,7 @@ class ApprovalRequest(models.Model):
     agent_name = models.CharField(max_length=255)
     checkpoint_ns = models.CharField(max_length=500)
     round = models.PositiveIntegerField(default=1)
+    reason = models.TextField(blank=True, help_text="Why this call is asked about again, when it is")
 
     tool_id = models.UUIDField()
     tool_version = models.CharField(max_length=64, help_text="SHA-256 of the source that will run")
@@ -72,6 +77,7 @@ class ApprovalRequest(models.Model):
     created_at = models.DateTimeField()
     timeout_at = models.DateTimeField(help_text="created_at + timeout_seconds")
     closed_at = models.DateTimeField(null=True)
+    settled_at = models.DateTimeField(null=True, help_text="When its run took up what became of it, or ended")
 
     execution = models.CharField(max_length=20, choices=Execution, default=Execution.NONE)
     execution_started_at = models.DateTimeField(null=True)
@@ -98,6 +104,9 @@ class ApprovalRequest(models.Model):
                 name="request_closed_at_set_when_closed",
             ),
             models.CheckConstraint(
+                condition=Q(settled_at__isnull=True) | ~Q(status="pending"), name="request_settled_only_when_closed"
+            ),
+            models.CheckConstraint(
                 condition=Q(execution="none") | Q(status="approved"), name="request_runs_only_when_approved"
             ),
             models.CheckConstraint(
@@ -115,6 +124,12 @@ class ApprovalRequest(models.Model):
         indexes = [
             # The pending list and the console, in the order they are shown; the sweep's look for overdue ones.
             models.Index(fields=["timeout_at"], condition=Q(status="pending"), name="pending_by_timeout"),
+            # Whether a parked run has news: for the worker that takes it up, and for the sweep's look every second.
+            models.Index(
+                fields=["run_id"],
+                condition=Q(settled_at__isnull=True) & ~Q(status="pending"),
+                name="closed_and_not_settled",
+            ),
             # The console's list of what was closed in the last minutes.
             models.Index(fields=["-closed_at"], name="requests_last_closed_first"),
             # The admin's list, newest first.
@@ -123,6 +138,11 @@ class ApprovalRequest(models.Model):
 
     def __str__(self) -> str:
         return visible(f"{self.tool_name} for {self.agent_name}")
+
+    @property
+    def short_seal(self) -> str:
+        """What people are shown of the seal: on the console, in the API and in the log."""
+        return self.seal[:SHORT_SEAL]
 
     def as_metadata(self) -> dict[str, Any]:
         """The wire's `hitl` object (contract 3.5), the same on the stream and in the pending list."""

@@ -33,6 +33,9 @@ class PendingSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
     agent_id = serializers.CharField(help_text="The agent's name and the first eight characters of its id")
     run_id = serializers.UUIDField()
+    seal = serializers.CharField(help_text="The short form of the fingerprint of exactly this call")
+    round = serializers.IntegerField(help_text="Above 1 when the call is asked about again")
+    reason = serializers.CharField(help_text="Why it is asked about again; empty in the first round")
     hitl_metadata = HitlMetadataSerializer()
     additional_context = AdditionalContextSerializer()
 
@@ -45,6 +48,9 @@ class PendingSerializer(serializers.Serializer[Any]):
             "created_at": instance.created_at.isoformat(),
             "agent_id": agent,
             "run_id": str(instance.run_id),
+            "seal": instance.short_seal,
+            "round": instance.round,
+            "reason": instance.reason,
             "hitl_metadata": instance.as_metadata(),
             "additional_context": {
                 "tool_name": instance.tool_name,

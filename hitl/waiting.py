@@ -11,7 +11,7 @@ from django.conf import settings
 logger = logging.getLogger(__name__)
 
 # A bell that nobody waits for goes away by itself.
-KEY_TTL_SECONDS = 60
+KEY_TTL_SECONDS = 5
 # The longest block on the key; then the row is read again, so a lost ring costs no more than this.
 SLICE_SECONDS = 2.0
 

@@ -63,7 +63,15 @@ def server(models: model_server.ModelServer) -> Iterator[live.Live]:
         OPENAI_BASE_URL=models.url,
         AIP_MODELS="openai/gpt-4.1",
         AIP_MODEL_TIMEOUT_SECONDS="3",
+        HITL_HOLD_SECONDS="1",  # so that calls are decided both while they hold and once they are parked
     ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def fragile() -> Iterator[live.Live]:
+    """A whole running server whose parts the tests may kill; it holds and leases for short times."""
+    with live.running(HITL_HOLD_SECONDS="1", AIP_LEASE_SECONDS="5") as running:
         yield running
 
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,8 @@ class Listener(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.heard: list[dict[str, Any]] = []
+        # Seconds for which the answer to a tool is kept back, by what it reports and its name.
+        self.delays: dict[tuple[str, str], float] = {}
         self.url = f"http://127.0.0.1:{self.server_port}/"
 
     def count(self, text: str) -> int:
@@ -25,7 +28,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Listener
 
     def do_POST(self) -> None:
-        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        report = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.heard.append(report)
+        time.sleep(self.server.delays.get((report["text"], report["tool"]), 0))
         self.send_response(204)
         self.end_headers()
 

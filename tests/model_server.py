@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
             {
                 "id": "chatcmpl-1",
                 "object": "chat.completion",
-                "created": int(time.time()),
+                "created": 0,
                 "model": body["model"],
                 "choices": [choice],
                 "usage": usage,

@@ -126,3 +126,32 @@ def test_a_run_of_many_events_is_shown_in_part(viewer: Client) -> None:
         RunEvent(run=run, seq=n, key=str(n), payload={"content": "x", "metadata": {}}) for n in range(2, 1001)
     )
     assert "of 1,000 events" in viewer.get(reverse("admin:agents_run_change", args=[run.pk])).content.decode()
+
+
+def cancel_of(run: Run) -> str:
+    return reverse("admin:agents_run_cancel", args=[run.pk])
+
+
+def test_a_run_is_cancelled_by_its_button_once_and_only_by_who_may(viewer: Client, admin_client: Client) -> None:
+    make_rows(1)
+    run = Run.objects.get()
+    page = reverse("admin:agents_run_change", args=[run.pk])
+    assert cancel_of(run) not in viewer.get(page).text
+    assert viewer.post(cancel_of(run)).status_code == 403
+    assert admin_client.get(cancel_of(run)).status_code == 405
+    assert f'action="{cancel_of(run)}"' in admin_client.get(page).text
+    assert "The run was cancelled." in admin_client.post(cancel_of(run), follow=True).text
+    run.refresh_from_db()
+    assert run.status == "cancelled"
+    assert cancel_of(run) not in admin_client.get(page).text
+    again = admin_client.post(cancel_of(run), follow=True)
+    assert "This run has ended already. It was cancelled at " in again.text
+    assert admin_client.post(reverse("admin:agents_run_cancel", args=[uuid.uuid4()])).status_code == 404
+
+
+def test_a_cancellation_needs_the_forms_token() -> None:
+    make_rows(1)
+    User.objects.create_superuser("root", password="x")
+    strict = Client(enforce_csrf_checks=True)
+    strict.login(username="root", password="x")
+    assert strict.post(cancel_of(Run.objects.get())).status_code == 403

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import pytest
 
 from tests.live import TOOLS, Live
@@ -143,7 +142,7 @@ def test_a_body_of_50_mb_is_413(server: Live, agent: str, path: str, chunked: bo
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x"])
 def test_the_server_keeps_nothing_of_a_body_that_is_too_large(server: Live, content_type: str) -> None:
     """Nor from somebody without a key."""
-    (web,) = [child for child in psutil.Process(server.process.pid).children() if "daphne" in child.cmdline()]
+    web = server.child("daphne")
     before = highest_memory(web.pid)
     content = (b"x" * MEGABYTE for _ in range(200))
     answer = httpx.post(server.url + UPLOAD, content=content, headers={"Content-Type": content_type}, timeout=60)

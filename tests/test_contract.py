@@ -14,6 +14,7 @@ Json = dict[str, Any]
 
 GREETING = (TOOLS / "greeting.py").read_bytes()
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_RUN = "00000000-0000-4000-8000-000000000001"
 LISTS = ["/agents/", "/tools/", "/mcps/", "/language-models/", "/agents/hitl/pending"]
 ENDPOINTS = [
     *(("GET", path) for path in LISTS),
@@ -22,6 +23,9 @@ ENDPOINTS = [
     ("POST", "/tools/upload"),
     ("POST", "/agents/hitl/decision"),
     ("POST", f"/agents/{UNKNOWN}/run"),
+    # Our own, beside the contract.
+    ("GET", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/stream"),
+    ("POST", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/cancel"),
 ]
 
 
@@ -128,6 +132,11 @@ def test_1_4_lists_come_in_an_envelope(server: Live, path: str) -> None:
         ("GET", "/tools/upload", 405),
         ("GET", "/agents/hitl/decision", 405),
         ("GET", f"/agents/{UNKNOWN}/run", 405),
+        ("POST", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/stream", 405),
+        ("GET", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/stream", 404),
+        ("GET", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/cancel", 405),
+        ("POST", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/cancel", 404),
+        ("POST", f"/agents/{UNKNOWN}/runs/no-uuid/cancel", 404),
         ("POST", "/health-check", 405),
         ("POST", "/schema/", 405),
         ("OPTIONS", "/docs/", 405),

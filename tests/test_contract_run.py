@@ -162,6 +162,7 @@ def test_3_5_the_pending_event_is_announced_once_and_exactly_so(seen: Seen) -> N
         "request_id": request_id,
         "timeout_at": metadata["hitl"]["timeout_at"],
         "timeout_seconds": 180,
+        "seal": metadata["hitl"]["seal"],
     }
     assert moment(metadata["hitl"]["timeout_at"]).utcoffset() == timedelta()
     assert metadata["tool_info"] == {
@@ -183,7 +184,7 @@ def test_3_5_the_result_event_carries_the_decision(seen: Seen) -> None:
 
 
 def test_3_6_the_request_is_listed_before_it_is_announced(seen: Seen) -> None:
-    """Trap 16; in a bare list, with exactly these fields."""
+    """Trap 16; in a bare list, with exactly these fields: the contract's, and ours about the seal and the round."""
     hitl = seen.asked["hitl"]
     (entry,) = [entry for entry in seen.listed if entry["request_id"] == hitl["request_id"]]
     agent = f"contract agent-{seen.agent_id[:8]}"
@@ -195,6 +196,9 @@ def test_3_6_the_request_is_listed_before_it_is_announced(seen: Seen) -> None:
         "created_at": entry["created_at"],
         "agent_id": agent,
         "run_id": seen.headers["X-Run-ID"],
+        "seal": hitl["seal"],
+        "round": 1,
+        "reason": "",
         "hitl_metadata": {key: hitl[key] for key in ("required", "decision", "timeout_at", "timeout_seconds")},
         "additional_context": {"tool_name": "run_greeter", "arguments": arguments, "agent_id": agent},
     }

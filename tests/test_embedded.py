@@ -20,6 +20,7 @@ import redis
 
 from aip import children, embedded
 from aip.data_dir import SECRETS, CannotStart, account, claim, may
+from tests.live import says
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 AS_ROOT = os.geteuid() == 0
@@ -146,7 +147,7 @@ def test_what_a_killed_server_left_is_ended_and_its_data_kept(used):
         postmaster = embedded.start_postgres(used)
         sql(used, "CREATE TABLE kept AS SELECT 7 AS seven")
         # It would notice its postmaster's death and go, if it could.
-        [left] = [p for p in psutil.Process(postmaster.pid).children() if "checkpointer" in str(p.cmdline())]
+        [left] = [p for p in psutil.Process(postmaster.pid).children() if says(p, "checkpointer")]
         left.suspend()
         postmaster.kill()
         postmaster.wait()

@@ -98,7 +98,7 @@ def test_the_right_to_run_an_approved_call_is_given_once(alice: User) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_run_is_claimed_by_one_worker() -> None:
     run = a_run()
-    claims = in_threads(10, closing(lambda _: runs._claim(run.pk)))
+    claims = in_threads(10, closing(lambda _: runs.claim(run.pk)))
     assert sum(claim is not None for claim in claims) == 1
 
 
@@ -121,7 +121,7 @@ def test_the_same_report_by_two_workers_is_one_event() -> None:
 
 
 def a_run() -> Run:
-    return Run.objects.create(agent=Agent.objects.create(name="agent"), input="go", spec={})
+    return Run.objects.create(agent=Agent.objects.create(name="agent"), input="go", spec={"agent_name": "agent"})
 
 
 @pytest.mark.django_db(transaction=True)

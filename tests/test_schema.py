@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.urls import get_resolver
 
 from tests.live import Live
-from tests.test_contract import ENDPOINTS, UNKNOWN
+from tests.test_contract import ENDPOINTS, UNKNOWN, UNKNOWN_RUN
 
 Json = dict[str, Any]
 
@@ -50,7 +50,7 @@ def operations(described: Json) -> Iterator[tuple[str, str, Json]]:
 
 
 def spelled(path: str) -> str:
-    return path.replace(UNKNOWN, "{agent_id}")
+    return path.replace(UNKNOWN, "{agent_id}").replace(UNKNOWN_RUN, "{run_id}")
 
 
 def test_every_endpoint_of_the_contract_is_described_as_it_is_spelled_there(described: Json) -> None:
@@ -67,7 +67,9 @@ def test_every_route_of_the_server_is_described(described: Json) -> None:
             for entry in inner
             if str(pattern.pattern) not in ("admin", "admin/", "^schema/?$", "^docs/?$")
         }
-    paths = [path.replace("{agent_id}", UNKNOWN).lstrip("/") for path in described["paths"]]
+    paths = [
+        path.replace("{agent_id}", UNKNOWN).replace("{run_id}", UNKNOWN_RUN).lstrip("/") for path in described["paths"]
+    ]
     assert len(routes) >= 9
     assert [route for route in routes if not any(re.match(route, path) for path in paths)] == []
 
@@ -86,6 +88,8 @@ STATUSES = {
     ("POST", "/agents/"): {"201", "400", "401", "413", "415"},
     ("GET", "/agents/{agent_id}"): {"200", "401", "404"},
     ("POST", "/agents/{agent_id}/run"): {"200", "400", "401", "404", "413", "415"},
+    ("GET", "/agents/{agent_id}/runs/{run_id}/stream"): {"200", "400", "401", "404"},
+    ("POST", "/agents/{agent_id}/runs/{run_id}/cancel"): {"200", "401", "404", "409"},
     ("GET", "/agents/hitl/pending"): {"200", "401"},
     ("POST", "/agents/hitl/decision"): {"200", "400", "401", "404", "409", "413", "415"},
     ("GET", "/tools/"): {"200", "401"},
@@ -97,9 +101,9 @@ STATUSES = {
 
 
 def test_every_status_that_an_endpoint_answers_is_described(described: Json) -> None:
-    """406 and 503 may come anywhere but from a run, which reads no Accept header."""
+    """406 and 503 may come anywhere but from a stream, which reads no Accept header."""
     for method, path, operation in operations(described):
-        everywhere = {"503"} if path.endswith("/run") else {"406", "503"}
+        everywhere = {"503"} if path.endswith(("/run", "/stream")) else {"406", "503"}
         assert set(operation["responses"]) == STATUSES[method, path] | everywhere
 
 

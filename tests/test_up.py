@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,7 @@ from aip import embedded
 from aip.children import is_gone
 from aip.data_dir import SECRETS, CannotStart
 from aip.management.commands.up import find_address
+from tests.live import says
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 OURS = ("DATABASE_URL", "REDIS_URL", "AIP_", "DJANGO_", "ALLOWED_HOSTS", "HITL_")
@@ -74,7 +76,7 @@ class Up:
     def child(self, word: str) -> psutil.Process | None:
         assert self.process is not None
         children = psutil.Process(self.process.pid).children()
-        return next((p for p in children if not is_gone(p) and word in " ".join(p.cmdline())), None)
+        return next((p for p in children if not is_gone(p) and says(p, word)), None)
 
     def address(self) -> str:
         return self.said().split("REST API  ")[1].split()[0]
@@ -176,10 +178,10 @@ def test_it_answers_again_after_they_died(up):
 def test_all_of_it_killed_hard_starts_again_with_its_data(up):
     up.sql("CREATE TABLE kept AS SELECT 7 AS seven")
     dead = [*up.tree(), psutil.Process(up.process.pid)]
-    for process in dead:
-        process.suspend()
-    for process in dead:
-        process.kill()
+    for act in (psutil.Process.suspend, psutil.Process.kill):
+        for process in dead:
+            with suppress(psutil.NoSuchProcess):  # PostgreSQL's own come and go
+                act(process)
     up.process.wait()
     up.ready()
     assert living(dead) == []

@@ -1,5 +1,6 @@
 """The gate can be entered again for the same call, by whoever resumes the run, and does no harm."""
 
+import hashlib
 import threading
 import uuid
 from typing import Any
@@ -7,43 +8,63 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models.functions import Now
 from langchain_core.messages import HumanMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest, ToolRuntime
 
+from agents import runs
+from agents.attempts import Attempt, Lost
 from agents.engine import ToolSpec
 from agents.gate import Gate
-from agents.models import Agent, Run, RunEvent
+from agents.models import Agent, Run, RunEvent, Tool, ToolVersion
 from agents.sandbox import ToolFailed
 from hitl import approvals
 from hitl.models import ApprovalRequest, Execution, Source, Status
+from tests.hitl.calls import a_call
+from tests.live import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Call:
-    """One gated call of one run: `enter` it as often as a resumed run would."""
+SOURCE = "# the tests run it themselves"
 
-    def __init__(self) -> None:
+
+class Call:
+    """One gated call of one run: `enter` it as often as a resumed run would, each time under a new attempt."""
+
+    def __init__(self, **settings: Any) -> None:
         agent = Agent.objects.create(name="agent")
-        self.run = Run.objects.create(agent=agent, input="go", spec={}, status="running")
+        self.run = Run.objects.create(agent=agent, input="go", spec={"agent_name": "agent"})
+        digest = hashlib.sha256(SOURCE.encode()).hexdigest()
+        version = ToolVersion.objects.create(
+            digest=digest, file_name="t.py", source=SOURCE, class_name="Send", tool_name="send",
+            description="Sends.", args_schema={"type": "object"},
+        )  # fmt: skip
+        self.tool = Tool.objects.create(name="send", current=version)
         self.spec = ToolSpec(
-            id=uuid.uuid4(),
-            version_id=uuid.uuid4(),
-            digest="0" * 64,
+            id=self.tool.pk,
+            version_id=version.pk,
+            digest=digest,
             name="send",
             class_name="Send",
             description="Sends.",
             args_schema={"type": "object"},
             hitl_timeout_seconds=30,
             timeout_seconds=10,
+            **settings,
         )
         self.ran: list[dict[str, Any]] = []
         self.namespace = f"tools:{uuid.uuid4()}"
 
-    def enter(self, run_tool: Any = None, **arguments: Any) -> ToolMessage:
-        gate = Gate(
-            run_id=self.run.pk, agent_id=self.run.agent_id, agent_name="agent", tools={self.spec.name: self.spec}
-        )
+    def claim(self) -> Attempt:
+        """As a worker does that takes the run over."""
+        Run.objects.filter(pk=self.run.pk).update(status="queued", holder="")
+        claimed = runs.claim(self.run.pk)
+        assert claimed
+        return claimed[1]
+
+    def enter(self, run_tool: Any = None, attempt: Attempt | None = None, **arguments: Any) -> ToolMessage:
+        gate = Gate(attempt or self.claim(), agent_id=self.run.agent_id, agent_name="agent", tools=[self.spec])
         config: Any = {"configurable": {"checkpoint_ns": self.namespace}}
         state = {"messages": [HumanMessage("please send")]}
         runtime: Any = ToolRuntime(
@@ -62,7 +83,11 @@ class Call:
 
     @property
     def request(self) -> ApprovalRequest:
-        return ApprovalRequest.objects.get(run_id=self.run.pk)
+        """The last round."""
+        return ApprovalRequest.objects.filter(run_id=self.run.pk).latest("round")
+
+    def rounds(self) -> list[ApprovalRequest]:
+        return list(ApprovalRequest.objects.filter(run_id=self.run.pk).order_by("round"))
 
 
 @pytest.fixture
@@ -70,20 +95,44 @@ def call(servers: None) -> Call:
     return Call()
 
 
-def approve_soon(call: Call, by: User) -> threading.Thread:
-    """Approve as an operator does, while the gate waits."""
+def decide_soon(call: Call, by: User, *words: Status, note: str = "go on") -> threading.Thread:
+    """Decide round after round as an operator does, while the gate waits."""
 
-    def approve() -> None:
+    def decide() -> None:
         try:
-            while not (found := ApprovalRequest.objects.filter(run_id=call.run.pk).first()):
-                pass
-            approvals.decide(found.pk, decision=Status.APPROVED, by=by, source=Source.API, note="go on")
+            for word in words:
+                eventually(lambda: call.request.status == Status.PENDING if call.rounds() else False)
+                approvals.decide(call.request.pk, decision=word, by=by, source=Source.API, note=note)
         finally:
             connection.close()
 
-    thread = threading.Thread(target=approve, daemon=True)
+    thread = threading.Thread(target=decide, daemon=True)
     thread.start()
     return thread
+
+
+def approve_soon(call: Call, by: User) -> threading.Thread:
+    return decide_soon(call, by, Status.APPROVED)
+
+
+def open_of(call: Call) -> ApprovalRequest:
+    """The request about the call, as an attempt before opened it."""
+    spec = call.spec
+    asked = a_call(
+        tool_id=spec.id,
+        tool_version=spec.digest,
+        tool_name=spec.name,
+        arguments={"to": "jane"},
+        agent_id=call.run.agent_id,
+        run_id=call.run.pk,
+        checkpoint_ns=call.namespace,
+        agent_name="agent",
+    )
+    return approvals.open_request(asked, timeout_seconds=30, context={})
+
+
+def dies(request: ToolCallRequest) -> ToolMessage:
+    raise KeyboardInterrupt  # as good as a kill: nothing after the start is recorded
 
 
 def test_it_waits_runs_once_and_gives_the_same_result_when_entered_again(call: Call, alice: User) -> None:
@@ -97,49 +146,134 @@ def test_it_waits_runs_once_and_gives_the_same_result_when_entered_again(call: C
     assert "go on" in first.text
     assert call.request.execution == Execution.FINISHED
     keys = list(RunEvent.objects.filter(run=call.run).values_list("key", flat=True))
-    assert keys == [f"pending:{call.request.pk}", f"result:{call.namespace}"]
+    assert keys == ["begun", f"pending:{call.request.pk}", f"result:{call.namespace}"]
 
 
-def test_a_call_that_began_and_has_no_result_is_not_run_again(call: Call, alice: User) -> None:
-    def dies(request: ToolCallRequest) -> ToolMessage:
-        raise KeyboardInterrupt  # as good as a kill: nothing after the start is recorded
-
-    approve_soon(call, alice)
+def begin_and_die(call: Call, by: User) -> None:
+    approve_soon(call, by)
     with pytest.raises(KeyboardInterrupt):
         call.enter(dies)
     assert call.request.execution == Execution.STARTED
+
+
+def test_a_call_that_began_and_has_no_result_is_asked_about_again(call: Call, alice: User) -> None:
+    begin_and_die(call, alice)
+    thread = decide_soon(call, alice, Status.APPROVED)
     message = call.enter()
+    thread.join(10)
+    first, second = call.rounds()
+    assert call.ran == [{"to": "jane"}]
+    assert (first.execution, second.execution) == (Execution.UNKNOWN, Execution.FINISHED)
+    assert first.execution_started_at is not None
+    began = first.execution_started_at.isoformat(timespec="seconds")
+    assert second.reason.startswith(f"An earlier attempt began at {began} and its outcome is unknown")
+    assert "sent" in message.text
+    keys = list(RunEvent.objects.filter(run=call.run).values_list("key", flat=True))
+    asked = [f"pending:{first.pk}", f"again:{first.pk}", f"pending:{second.pk}", f"result:{call.namespace}"]
+    assert keys == ["begun", *asked]
+
+
+@pytest.mark.parametrize("word", [Status.REJECTED, Status.SKIPPED])
+def test_a_call_of_unknown_outcome_is_not_repeated_without_approval(call: Call, alice: User, word: Status) -> None:
+    begin_and_die(call, alice)
+    decide_soon(call, alice, word)
+    assert f"{word} this call" in call.enter().text
     assert call.ran == []
-    assert "outcome is unknown" in message.text
 
 
-def test_arguments_that_changed_since_the_approval_do_not_run(call: Call, alice: User) -> None:
-    approve_soon(call, alice)
-    with pytest.raises(KeyboardInterrupt):
-        call.enter(lambda _: (_ for _ in ()).throw(KeyboardInterrupt()))
-    ApprovalRequest.objects.filter(pk=call.request.pk).update(execution="none", execution_started_at=None)
+def test_an_idempotent_call_of_unknown_outcome_is_simply_run_again(servers: None, alice: User) -> None:
+    call = Call(idempotent=True)
+    begin_and_die(call, alice)
+    assert "sent" in call.enter().text
+    assert call.ran == [{"to": "jane"}]
+    assert [r.execution for r in call.rounds()] == [Execution.FINISHED]
+
+
+def test_arguments_that_changed_since_the_approval_do_not_run_and_are_asked_about(call: Call, alice: User) -> None:
+    approvals.decide(open_of(call).pk, decision=Status.APPROVED, by=alice, source=Source.API)
+    decide_soon(call, alice, Status.REJECTED)
     message = call.enter(to="mallory")
     assert call.ran == []
-    assert "differs from the one that was approved" in message.text
+    first, second = call.rounds()
+    assert (first.execution, second.arguments) == (Execution.NONE, {"to": "mallory"})
+    assert 'the argument to was "jane", is "mallory"' in second.reason
+    assert "rejected" in message.text
+    assert first.seal != second.seal
+
+
+def test_code_that_changed_since_the_approval_does_not_run_and_is_asked_about(call: Call, alice: User) -> None:
+    begin = call.spec.digest[:8]
+    approvals.decide(open_of(call).pk, decision=Status.APPROVED, by=alice, source=Source.API)
+    ToolVersion.objects.update(source="# something else")
+    decide_soon(call, alice, Status.SKIPPED)
+    call.enter()
+    assert call.ran == []
+    assert f"the version of the tool was {begin}, is " in call.request.reason
+
+
+def test_a_deleted_tool_is_not_asked_about_and_does_not_run(call: Call) -> None:
+    Tool.objects.update(deleted_at=Now())
+    assert "was deleted" in call.enter().text
+    assert (call.ran, call.rounds()) == ([], [])
+
+
+@pytest.mark.parametrize("decided", [True, False])
+def test_a_tool_that_is_deleted_while_its_call_waits_does_not_run(call: Call, alice: User, decided: bool) -> None:
+    request = open_of(call)
+    if decided:
+        approvals.decide(request.pk, decision=Status.APPROVED, by=alice, source=Source.API)
+    Tool.objects.update(deleted_at=Now())
+    assert "was deleted" in call.enter().text
+    assert call.ran == []
+    (request,) = call.rounds()
+    assert request.status == (Status.APPROVED if decided else Status.CANCELLED)
+    assert request.settled_at is not None
+    assert RunEvent.objects.filter(key=f"result:{call.namespace}").count() == 1
+
+
+def test_a_worker_that_lost_the_run_starts_nothing_and_writes_nothing(call: Call, alice: User) -> None:
+    old = call.claim()
+    approvals.decide(open_of(call).pk, decision=Status.APPROVED, by=alice, source=Source.API)
+    call.claim()
+    before = list(RunEvent.objects.values_list("key", flat=True))
+    with pytest.raises(Lost):
+        call.enter(attempt=old)
+    assert call.ran == []
+    assert call.request.execution == Execution.NONE
+    assert list(RunEvent.objects.values_list("key", flat=True)) == before
+
+
+def test_a_result_that_comes_after_the_run_was_lost_is_not_recorded(call: Call, alice: User) -> None:
+    def taken_over_meanwhile(request: ToolCallRequest) -> ToolMessage:
+        call.claim()
+        return ToolMessage("sent", name="send", tool_call_id="call_1")
+
+    approve_soon(call, alice)
+    with pytest.raises(Lost):
+        call.enter(taken_over_meanwhile)
+    assert (call.request.execution, call.request.output) == (Execution.STARTED, None)
+
+
+def test_a_cancelled_run_ends_the_wait_at_once(call: Call) -> None:
+    attempt = call.claim()
+
+    def cancel() -> None:
+        try:
+            eventually(lambda: call.rounds() != [])
+            runs.cancel(call.run.pk, by="alice")
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=cancel, daemon=True)
+    thread.start()
+    with pytest.raises(Lost):
+        call.enter(attempt=attempt)
+    thread.join(10)
+    assert (call.request.status, call.ran) == (Status.CANCELLED, [])
 
 
 def test_a_rejected_call_stays_rejected_when_entered_again(call: Call, alice: User) -> None:
-    spec = call.spec
-    request = approvals.open_request(
-        approvals.Call(
-            tool_id=spec.id,
-            tool_version=spec.digest,
-            tool_name=spec.name,
-            arguments={"to": "jane"},
-            agent_id=call.run.agent_id,
-            run_id=call.run.pk,
-            checkpoint_ns=call.namespace,
-            agent_name="agent",
-            tool_call_id="call_1",
-        ),
-        timeout_seconds=30,
-        context={},
-    )
+    request = open_of(call)
     approvals.decide(request.pk, decision=Status.REJECTED, by=alice, source=Source.API, note="too risky")
     assert [call.enter().text, call.enter().text] == [call.enter().text] * 2
     assert "too risky" in call.enter().text

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from agents import sandbox
-from agents.sandbox import MAX_OUTPUT_BYTES, Description, ToolFailed, ToolRejected
+from agents.descriptions import Description, ToolRejected
+from agents.sandbox import MAX_OUTPUT_BYTES, ToolFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tests" / "tools"

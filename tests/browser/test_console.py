@@ -1,16 +1,12 @@
 """The operator's screen, in a real browser, against a really running server."""
 
 import re
-import signal
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests import live
 from tests.browser.conftest import PASSWORD, Login, make_people
 from tests.listener import Listener
 from tests.live import Live, Stream
@@ -308,30 +304,23 @@ class Many%d(BaseTool):
 
 
 @pytest.fixture
-def own_server(models: ModelServer) -> Iterator[Live]:
+def own_server(fragile: Live) -> Live:
     """A server that may be hurt."""
-    with live.running() as server:
-        make_people(server)
-        yield server
-
-
-def kill(server: Live, name: str) -> None:
-    children = psutil.Process(server.process.pid).children()
-    (victim,) = [child for child in children if any(name in part for part in child.cmdline())]
-    victim.send_signal(signal.SIGKILL)
+    make_people(fragile)
+    return fragile
 
 
 def test_valkey_and_then_the_web_process_die_under_an_open_console(
     own_server: Live, world: Listener, login: Login
 ) -> None:
     server = own_server
-    agent = make_agent(server, server.upload("reporter.py", name="reporter"), world)
+    agent = make_agent(server, server.upload("reporter.py", name="reporter of the console"), world)
     page = login(server, "omar")
     banner = page.locator("#aip-banner")
     first, before = ask(server, agent)
     expect(card(page, before)).to_be_visible()
 
-    kill(server, "valkey-server")
+    server.kill("valkey-server")
     second = server.run(agent, "while Valkey was dead")  # the queue never hears of it; the sweep does
     expect(banner).to_be_visible(timeout=10_000)
     expect(banner).to_be_hidden(timeout=20_000)
@@ -340,7 +329,7 @@ def test_valkey_and_then_the_web_process_die_under_an_open_console(
 
     text = f"while web was dead {uuid.uuid4()}"
     third = server.run(agent, text)
-    kill(server, "daphne")  # the worker goes on and asks, and no page hears of it
+    server.kill("daphne")  # the worker goes on and asks, and no page hears of it
     expect(banner).to_be_visible(timeout=10_000)
     expect(banner).to_be_hidden(timeout=20_000)
     expect(page.locator("#aip-waiting")).to_contain_text(text, timeout=5000)

@@ -4,10 +4,11 @@ import uuid
 from typing import Any
 
 from hitl import approvals
+from hitl.calls import Call
 from hitl.models import ApprovalRequest
 
 
-def a_call(**changes: Any) -> approvals.Call:
+def a_call(**changes: Any) -> Call:
     fields: dict[str, Any] = {
         "tool_id": uuid.uuid4(),
         "tool_version": "0" * 64,
@@ -19,7 +20,7 @@ def a_call(**changes: Any) -> approvals.Call:
         "agent_name": "recruiter",
         "tool_call_id": "call_1",
     }
-    return approvals.Call(**fields | changes)
+    return Call(**fields | changes)
 
 
 def open_one(*, timeout_seconds: float = 60, **changes: Any) -> ApprovalRequest:

@@ -11,7 +11,7 @@ from django.test import Client
 
 from hitl import approvals
 from hitl.models import ApprovalRequest, Decision, Source, Status
-from tests.hitl.calls import open_one
+from tests.hitl.calls import a_call, open_one
 
 pytestmark = pytest.mark.django_db
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "hitl" / "static" / "hitl" / "console.js"
@@ -134,3 +134,24 @@ def test_the_page_loads_nothing_from_other_hosts_and_the_script_stays_short(oper
     text = operator.get("/admin/inbox/").content.decode()
     assert re.findall(r'(?:src|href)="(?!/|\?|#)[^"]+"', text) == []
     assert len(SCRIPT.read_text().splitlines()) < 150
+
+
+def test_a_call_that_is_asked_about_again_says_why_on_the_inbox_and_on_its_page(admin_client: Client) -> None:
+    request = open_one()
+    ApprovalRequest.objects.filter(pk=request.pk).update(round=2, reason="An earlier attempt began <b>then</b>")
+    for page in ("/admin/inbox/", f"/admin/inbox/{request.pk}/"):
+        text = admin_client.get(page).text
+        assert "Asked again." in text
+        assert "its outcome is unknown" not in text
+        assert "An earlier attempt began &lt;b&gt;then&lt;/b&gt;" in text
+        assert request.seal[:8] in text
+
+
+def test_a_call_of_unknown_outcome_is_not_shown_as_merely_approved(operator: Client, admin_client: Client) -> None:
+    request = open_one()
+    decide(operator, request)
+    assert approvals.claim_execution(request.pk)
+    request.refresh_from_db()
+    call = a_call(run_id=request.run_id, checkpoint_ns=request.checkpoint_ns)
+    approvals.ask_again(request, call, "why")
+    assert "The call began, and its outcome is unknown." in admin_client.get("/admin/inbox/").text

@@ -3,11 +3,15 @@
 import logging
 import signal
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError
 from kombu.exceptions import OperationalError as BrokerError
+from redis import RedisError
 
 from agents import heartbeats, runs
 from aip.db import borrowed_connection
@@ -16,26 +20,61 @@ from hitl import approvals
 logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
+# A look that comes later than this after the one before was held up, and so perhaps were the heartbeats.
+LATE_SECONDS = 4.0
+
+
+class Leases:
+    """Judges leases, but not before others had time to renew theirs when the database was away for all."""
+
+    def __init__(self) -> None:
+        self.judge_from = 0.0
+        self.looked_at = time.monotonic()
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if now - self.looked_at > LATE_SECONDS:
+            self.judge_from = now + settings.LEASE_SECONDS
+        self.looked_at = now
+        if now >= self.judge_from:
+            runs.lose_expired()
+
+
+def every_second(stopped: threading.Event, *duties: Callable[[], object]) -> None:
+    """Do each duty, each failing on its own; a database or queue that is away is waited for."""
+    while not stopped.is_set():
+        for duty in duties:
+            try:
+                with borrowed_connection():
+                    duty()
+            except DatabaseError as e:
+                logger.warning("The sweep waits for the database: %s", type(e).__name__)
+                break
+            except (BrokerError, RedisError, OSError) as e:
+                logger.warning("The sweep waits for Redis: %s", type(e).__name__)
+        stopped.wait(INTERVAL_SECONDS)
 
 
 class Command(BaseCommand):
-    help = "Close overdue requests and queue lost runs again, every second. Two of them do no harm."
+    help = "Keep deadlines, give lost runs to other workers and queue them again, every second. Two do no harm."
 
     def handle(self, *args: Any, **options: Any) -> None:
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
-        beating = threading.Thread(target=heartbeats.keep_beating, args=("sweep", stopped), name="heartbeat")
-        beating.start()
-        while not stopped.is_set():
-            try:
-                with borrowed_connection():
-                    approvals.time_out_overdue()
-                    heartbeats.forget_the_dead()
-                    runs.requeue_lost()
-            except DatabaseError as e:
-                logger.warning("The sweep waits for the database: %s", type(e).__name__)
-            except BrokerError as e:
-                logger.warning("The sweep waits for Redis: %s", type(e).__name__)
-            stopped.wait(INTERVAL_SECONDS)
-        beating.join(timeout=5)
+        threads = [
+            threading.Thread(target=heartbeats.keep_beating, args=("sweep", stopped), name="heartbeat"),
+            # Of its own, so that a queue that does not answer delays no deadline.
+            threading.Thread(target=every_second, args=(stopped, runs.requeue_lost), name="queue"),
+        ]
+        for thread in threads:
+            thread.start()
+        every_second(
+            stopped,
+            approvals.time_out_overdue,
+            runs.end_overdue,
+            Leases().look,
+            heartbeats.forget_the_dead,
+        )
+        for thread in threads:
+            thread.join(timeout=5)

@@ -1,0 +1,184 @@
+"""A worker's hold on a run: what it may still write, and when its waiting calls give the thread back.
+
+A run that a worker has claimed is held under an attempt number and the worker's heartbeat, which is the lease of
+all the runs that it holds. Every write of an attempt goes through a fence: a lock on the run's row, and a look
+whether the run is still running under this number.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models.functions import Now
+from langgraph.errors import GraphBubbleUp
+
+from agents import heartbeats
+from agents.models import Heartbeat, Run, Status
+
+# The fence as SQL, for what does not write through Django: parameters are the run's id and the attempt's number.
+FENCE = "SELECT 1 FROM agents_run WHERE id = %s AND attempt = %s AND status = 'running' FOR SHARE"
+
+# Calls of a run that was taken up enter the gate within moments; a count that is wrong must not hold the run.
+LONGEST_DEBT_SECONDS = 60.0
+# How often a call that waits looks whether another one of its step has come to its end.
+BUSY_SECONDS = 0.5
+
+
+class Lost(GraphBubbleUp):
+    """The run is not this attempt's any more: it ended, was cancelled, or another worker has it.
+
+    Of LangGraph's own kind that ends a graph and is no failure of a call.
+    """
+
+
+class Attempt:
+    """One claim of one run, by this process. Thread-safe: calls of one step share it."""
+
+    def __init__(self, run_id: UUID, number: int, *, owed: int = 0) -> None:
+        self.run_id = run_id
+        self.number = number
+        self.lost = False
+        # Closed requests for whose sake the run was taken up: until they had their effect it does not park.
+        self._owed = owed
+        self._waiting = 0
+        self._busy = 0
+        self._since = time.monotonic()
+        self._parking = False
+        self._has_slot = False
+        self._stops: set[Callable[[], None]] = set()
+
+    @contextmanager
+    def writing(self) -> Iterator[Run]:
+        """A transaction in which the run is this attempt's: its row, with the database's time in `now`. Raises Lost."""
+        with transaction.atomic():
+            yield self._fence(Run.objects.all())
+
+    @contextmanager
+    def starting(self) -> Iterator[float]:
+        """As `writing`, for handing out the right to act: when, by time.monotonic(), it lapses with the lease."""
+        began = time.monotonic()
+        beat = Heartbeat.objects.filter(kind="worker", name=OuterRef("holder")).values("beat_at")[:1]
+        with transaction.atomic():
+            run = self._fence(Run.objects.annotate(age=Now() - Subquery(beat)))
+            age: timedelta | None = run.age  # type: ignore[attr-defined]
+            if age is None or age.total_seconds() > settings.LEASE_SECONDS / 2:
+                heartbeats.beat("worker")  # late itself, perhaps because the database was away
+                age = timedelta()
+            yield began + settings.LEASE_SECONDS - age.total_seconds()
+
+    def _fence(self, runs: QuerySet[Run]) -> Run:
+        """Raises Lost."""
+        held = runs.filter(pk=self.run_id, attempt=self.number, status=Status.RUNNING).annotate(now=Now())
+        run: Run | None = held.only("status", "started_at").select_for_update(no_key=True, of=("self",)).first()
+        if run is None:
+            raise self.abandon()
+        return run
+
+    def abandon(self) -> Lost:
+        """Note that the run is lost, and end what runs for it; the exception to raise."""
+        with _lock:
+            self.lost = True
+            stops = list(self._stops)
+        for stop in stops:
+            stop()
+        return Lost()
+
+    @contextmanager
+    def busy(self, *, gated: bool) -> Iterator[bool]:
+        """While a call is carried out. False for a gated one that may not begin: the run parks already.
+
+        It would keep those calls that have parked from having their effect until it ends.
+        """
+        with _lock:
+            may = not (gated and self._parking)
+            self._change(busy=1 if may else 0)
+        try:
+            yield may
+        finally:
+            with _lock:
+                self._change(busy=-1 if may else 0)
+
+    @contextmanager
+    def stoppable(self, stop: Callable[[], None]) -> Iterator[None]:
+        """While a tool runs that `stop` ends. Raises Lost."""
+        with _lock:
+            if self.lost:
+                raise Lost
+            self._stops.add(stop)
+        try:
+            yield
+        finally:
+            with _lock:
+                self._stops.discard(stop)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While a call waits for its decision."""
+        with _lock:
+            self._change(waiting=1)
+        try:
+            yield
+        finally:
+            with _lock:
+                self._change(waiting=-1)
+
+    def settled(self) -> None:
+        """What was decided about one call has had its effect."""
+        with _lock:
+            self._owed -= 1
+
+    def hold_left(self) -> float:
+        """Seconds until to look again whether to park. While a tool runs, its run keeps its thread in any case."""
+        return BUSY_SECONDS if self._busy else self._since + settings.HITL_HOLD_SECONDS - time.monotonic()
+
+    def must_park(self) -> bool:
+        """Whether the calls that wait shall give their threads back. Once it says so it stays so."""
+        with _lock:
+            if self._busy == 0 and not self._parking:
+                is_over = self.hold_left() <= 0 or not self._has_slot
+                owes_nothing = self._owed <= 0 or time.monotonic() - self._since > LONGEST_DEBT_SECONDS
+                self._parking = stopping.is_set() or (is_over and owes_nothing)
+            return self._parking
+
+    def _change(self, *, waiting: int = 0, busy: int = 0) -> None:
+        self._waiting += waiting
+        self._busy += busy
+        self._since = time.monotonic()
+        holds = self._waiting > 0 and self._busy == 0
+        if self._has_slot and not holds:
+            _slots.release()
+            self._has_slot = False
+        elif holds and not self._has_slot:
+            self._has_slot = _slots.acquire(blocking=False)
+
+
+# Set when the worker is asked to stop: what waits parks.
+stopping = threading.Event()
+_lock = threading.RLock()
+# At most half of the worker's threads hold; a run that finds none left parks at once.
+_slots = threading.Semaphore(settings.CELERY_WORKER_CONCURRENCY // 2)
+_carried: set[Attempt] = set()
+
+
+@contextmanager
+def carrying(attempt: Attempt) -> Iterator[None]:
+    """While this process carries the run."""
+    with _lock:
+        _carried.add(attempt)
+    try:
+        yield
+    finally:
+        with _lock:
+            _carried.discard(attempt)
+
+
+def carried() -> dict[tuple[UUID, int], Attempt]:
+    """What this process carries now, by run and number."""
+    with _lock:
+        return {(attempt.run_id, attempt.number): attempt for attempt in _carried}

@@ -1,0 +1,71 @@
+"""What the model says, in a form that can be kept, and what it is told of its calls."""
+
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+
+from hitl.models import ApprovalRequest, Status
+from hitl.seal import storable
+
+MAX_CALL_ID = 255
+
+
+def readable(message: AIMessage) -> AIMessage:
+    """What a model said, in a form that checkpoint and database can hold, whatever its provider sends.
+
+    Its id is our own: the state keeps one message per id, and a provider may repeat its ids.
+    """
+    calls = [
+        {**call, "args": _narrow(storable(call["args"])), "id": storable(str(call["id"] or uuid4()))[:MAX_CALL_ID]}
+        for call in message.tool_calls
+    ]
+    content = storable(message.content) if isinstance(message.content, str) else message.content
+    return message.model_copy(update={"id": f"model-{uuid4()}", "tool_calls": calls, "content": content})
+
+
+def _narrow(value: Any) -> Any:
+    """Whole numbers of more than 64 bits as text: the checkpoints' encoding has none."""
+    match value:
+        case dict():
+            return {key: _narrow(entry) for key, entry in value.items()}
+        case list():
+            return [_narrow(entry) for entry in value]
+        case int() if not -(2**63) <= value < 2**64:
+            return str(value)
+        case _:
+            return value
+
+
+def refusal(approval: ApprovalRequest) -> str:
+    """Why a call did not run, in words that a model can use."""
+    tool, note = approval.tool_name, approval.decision.operator_input
+    match approval.status:
+        case Status.REJECTED:
+            text = f"The operator rejected this call of {tool}; it did not run. Do not try it again."
+        case Status.TIMEOUT_SKIP:
+            return (
+                f"Nobody decided within {approval.timeout_seconds:g} seconds, so this call of {tool} was skipped; "
+                "it did not run. Go on without it."
+            )
+        case _:
+            text = f"The operator skipped this call of {tool}; it did not run. Go on without it."
+    return f"{text}\nThe operator's words: {note}" if note else text
+
+
+def with_note(message: ToolMessage, approval: ApprovalRequest) -> ToolMessage:
+    note = approval.decision.operator_input
+    if not note:
+        return message
+    return message.model_copy(
+        update={"content": f"{message.text}\n\nThe operator approved this call with the words: {note}"}
+    )
+
+
+def tool_message(call: ToolCall, text: str, *, failed: bool) -> ToolMessage:
+    return ToolMessage(
+        storable(text),
+        name=call["name"],
+        tool_call_id=str(call["id"]),
+        status="error" if failed else "success",
+    )

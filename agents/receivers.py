@@ -1,0 +1,15 @@
+"""What this app does when a request is closed: its run goes on."""
+
+from typing import Any
+from uuid import UUID
+
+from agents import runs
+from hitl.signals import request_closed
+
+
+def _resume(*, run_id: UUID, **kwargs: Any) -> None:
+    runs.resume(run_id)
+
+
+def connect() -> None:
+    request_closed.connect(_resume)

@@ -1,0 +1,222 @@
+"""Runs and their events in the admin; a run can be cancelled there."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet, TextField, Value
+from django.db.models.fields.json import KT
+from django.db.models.functions import Coalesce, Left
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+
+from agents import runs
+from agents.models import ENDED, Agent, Run, RunEvent, Status
+from aip.admin import (
+    LIST_CHARACTERS,
+    LongTableAdmin,
+    Panel,
+    RecentFilter,
+    badge,
+    block,
+    column,
+    cut,
+    has_id,
+    json_block,
+    link,
+    listed,
+    pretty,
+    read,
+    table,
+    when,
+)
+from hitl.admin import STATUS_COLOURS as REQUEST_COLOURS
+from hitl.models import ApprovalRequest
+
+CANCEL = "agents.cancel_run"
+RUN_COLOURS: dict[str, str] = {
+    Status.RUNNING: "info",
+    Status.WAITING: "warning",
+    Status.SUCCEEDED: "success",
+    Status.FAILED: "danger",
+}
+# A run's page shows its last events; the events' own list has them all, page by page.
+EVENTS = 100
+EVENT_CHARACTERS = 5000
+REQUESTS = 50
+
+
+class AgentFilter(RecentFilter):
+    title = "agent"
+    parameter_name = "agent_id"
+    label = "agent__name"
+
+
+@admin.register(Run)
+class RunAdmin(LongTableAdmin):
+    change_form_template = "admin/run.html"
+    list_display = ["key", "agent_name", "state", "asked", "created", "duration"]
+    list_filter = ["status", AgentFilter, "created_at"]
+    list_select_related = ["agent"]
+    search_fields = ["id"]
+    search_help_text = "Id, or the agent's name"
+    ordering = ["-created_at"]
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    "full_key",
+                    "agent_link",
+                    "state",
+                    "attempt",
+                    "created",
+                    "started",
+                    "completed",
+                    "duration",
+                    "deadline",
+                ]
+            },
+        )
+    ]
+
+    key = column("run", lambda r: str(r.pk)[:8])
+    full_key = column("id", lambda r: r.pk)
+    agent_name = column("agent", lambda r: cut(r.agent.name))
+    agent_link = column("agent", lambda r: link("agents_agent", r.agent_id, r.agent.name))
+    state = column("status", lambda r: badge(r.status, RUN_COLOURS))
+    asked = column("input", lambda r: cut(r.first))
+    created = column("created", lambda r: when(r.created_at), ordering="created_at")
+    started = column("started", lambda r: when(r.started_at))
+    completed = column("completed", lambda r: when(r.completed_at))
+    deadline = column("ends at the latest", lambda r: when(r.deadline_at))
+    duration = column(
+        "took", lambda r: f"{(r.completed_at - r.created_at).total_seconds():.1f} s" if r.completed_at else "-"
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        runs: QuerySet[Any] = super().get_queryset(request)
+        runs = runs.select_related("agent").only(
+            "agent__name", "status", "attempt", "created_at", "started_at", "completed_at", "deadline_at"
+        )
+        shown: QuerySet[Any] = runs.annotate(first=Left("input", 2 * LIST_CHARACTERS))
+        return shown
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_POST(self.cancel))
+        return [path("<uuid:run_id>/cancel/", view, name="agents_run_cancel"), *super().get_urls()]
+
+    def cancel(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        if not request.user.has_perm(CANCEL):
+            raise PermissionDenied("You may look at runs, but not cancel them. Ask an administrator.")
+        get_object_or_404(Run.objects.only("pk"), pk=run_id)
+        try:
+            runs.cancel(run_id, by=request.user.get_username())
+        except runs.AlreadyEnded as e:
+            messages.error(request, str(e))
+        else:
+            messages.success(request, "The run was cancelled.")
+        return redirect("admin:agents_run_change", run_id)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
+    ) -> HttpResponse:
+        may = obj is not None and obj.status not in ENDED and request.user.has_perm(CANCEL)
+        context["cancel_url"] = reverse("admin:agents_run_cancel", args=[obj.pk]) if may else ""
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+
+    def found(self, term: str) -> Q:
+        return has_id(term) | Q(agent__in=Agent.objects.filter(name__icontains=term))
+
+    def panels(self, request: HttpRequest, obj: Run) -> Iterator[Panel]:
+        texts = read(obj, input="input", spec=pretty("spec"))
+        yield Panel("Input", block(texts["input"]))
+        if request.user.has_perm("hitl.view_approvalrequest"):
+            yield Panel("Approval requests", requests_of(obj.pk))
+        if request.user.has_perm("agents.view_runevent"):
+            yield Panel("Events", events_of(obj.pk))
+        yield Panel("What it was started with", json_block(texts["spec"]), is_open=False)
+
+
+def requests_of(run_id: UUID) -> SafeString:
+    requests = ApprovalRequest.objects.filter(run_id=run_id).select_related("decision").order_by("-created_at")
+    shown = requests.annotate(first=pretty("arguments", 2 * LIST_CHARACTERS)).defer("arguments", "context", "output")
+    rows = [
+        (
+            link("hitl_approvalrequest", r.pk, r.tool_name),
+            cut(r.first),
+            badge(r.status, REQUEST_COLOURS),
+            when(r.created_at),
+        )
+        for r in shown[:REQUESTS]
+    ]
+    note = f"The newest {REQUESTS} are shown." if len(rows) == REQUESTS else ""
+    if not rows:
+        return format_html("<p>{}</p>", "It asked nobody.")
+    return format_html("<p>{}</p>{}", note, table(["Tool", "Arguments", "Status", "Opened"], rows))
+
+
+def told(events: QuerySet[RunEvent]) -> QuerySet[Any]:
+    """Events with what a list says of each, and without their payloads."""
+    return events.defer("payload").annotate(
+        kind=KT("payload__metadata__kind"),
+        tool=KT("payload__metadata__tool_info__name"),
+        said=Coalesce(Left(KT("payload__content"), 2 * LIST_CHARACTERS), Value(""), output_field=TextField()),
+    )
+
+
+def events_of(run_id: UUID) -> SafeString:
+    """The last events of a run, in their order. `seq` has no gaps, so the last one is their number."""
+    newest = told(RunEvent.objects.filter(run=run_id)).annotate(text=pretty("payload", EVENT_CHARACTERS))
+    events = list(newest.order_by("-seq")[:EVENTS])[::-1]
+    total = events[-1].seq if events else 0
+    note = f"Showing the last {len(events)} of {total:,} events. " if total > len(events) else ""
+    lines = format_html_join(
+        "",
+        '<details class="aip-event border-t border-base-200 dark:border-base-800"><summary>{} · {} · {} {} {}</summary>'
+        "{}</details>",
+        (
+            (
+                link("agents_runevent", e.pk, f"#{e.seq}"),
+                when(e.created_at),
+                cut(e.kind),
+                cut(e.tool or ""),
+                cut(e.said),
+                json_block(e.text, EVENT_CHARACTERS),
+            )
+            for e in events
+        ),
+    )
+    return format_html("<p>{}{}</p>{}", note, listed("agents_runevent", "All events in pages", run=run_id), lines)
+
+
+@admin.register(RunEvent)
+class RunEventAdmin(LongTableAdmin):
+    """Reached from a run, not from the menu."""
+
+    list_display = ["number", "kind", "tool", "said", "created"]
+    list_per_page = 200
+    ordering = ["run", "seq"]
+    fieldsets = [(None, {"fields": ["run_link", "number", "created"]})]
+
+    number = column("event", lambda e: f"#{e.seq}")
+    kind = column("kind", lambda e: cut(e.kind))
+    tool = column("tool", lambda e: cut(e.tool or "-"))
+    said = column("text", lambda e: cut(e.said))
+    created = column("created", lambda e: when(e.created_at))
+    run_link = column("run", lambda e: link("agents_run", e.run_id, e.run_id))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return told(super().get_queryset(request))
+
+    def panels(self, request: HttpRequest, obj: RunEvent) -> Iterator[Panel]:
+        yield Panel("Payload", json_block(read(obj, payload=pretty("payload"))["payload"]))

@@ -1,0 +1,189 @@
+"""A run that waits longer gives up its thread, and goes on when it is decided; no wake-up is lost on the way."""
+
+import itertools
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+
+from agents import attempts, gate, runs
+from agents.models import Run, RunEvent, Status
+from hitl.models import Execution
+from tests.agents.runs import (
+    await_requests,
+    carried,
+    carry,
+    decide,
+    fresh,
+    gated_agent,
+    in_thread,
+    requests,
+    start,
+)
+from tests.listener import Listener
+from tests.live import eventually
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("servers")]
+
+
+@pytest.fixture
+def at_once(settings: Any) -> None:
+    """Nothing holds."""
+    settings.HITL_HOLD_SECONDS = 0
+
+
+def test_a_parked_run_holds_nothing_and_goes_on_when_it_is_decided(world: Listener, alice: User, settings: Any) -> None:
+    settings.HITL_HOLD_SECONDS = 1
+    run = start(gated_agent(world))
+    threads = threading.active_count()
+    parked = carried(run)
+    assert (parked.status, parked.holder) == (Status.WAITING, "")
+    assert threading.active_count() <= threads
+    decide(requests(run)["reporter"], "approved", alice)
+    assert carried(run).status == Status.SUCCEEDED
+    assert world.count(run.input) == 1
+    keys = [key.split(":")[0] for key in RunEvent.objects.filter(run=run).values_list("key", flat=True)]
+    assert keys == ["opened", "begun", "calls", "pending", "result", "end"]
+
+
+def test_a_task_without_news_does_not_take_a_parked_run(world: Listener, at_once: None) -> None:
+    run = start(gated_agent(world))
+    first = carried(run)
+    assert carried(run).attempt == first.attempt == 1
+
+
+WORDS = {"a": "approved", "b": "rejected", "c": "skipped"}
+
+
+@pytest.mark.parametrize("hold", [0, 20], ids=["parked", "held"])
+@pytest.mark.parametrize("order", ["".join(order) for order in itertools.permutations("abc")])
+def test_three_calls_of_one_step_are_decided_in_any_order(
+    world: Listener, alice: User, settings: Any, order: str, hold: int
+) -> None:
+    settings.HITL_HOLD_SECONDS = hold
+    run = start(gated_agent(world, "a", "b", "c"))
+    thread = carry(run)
+    asked = await_requests(run, 3)
+    for name in order:
+        if hold == 0:
+            thread.join(20)
+        decide(asked[name], WORDS[name], alice)
+        if hold == 0:
+            thread = carry(run)
+        # Each takes effect as it is decided, whatever the others do.
+        eventually(lambda name=name: requests(run)[name].settled_at)
+    thread.join(20)
+    assert fresh(run).status == Status.SUCCEEDED
+    heard = [report["tool"] for report in world.heard if report["text"] == run.input]
+    assert heard == ["a"]
+    assert {name: request.status for name, request in requests(run).items()} == WORDS
+
+
+def test_what_is_decided_while_another_call_of_the_step_runs_has_its_effect_at_once(
+    world: Listener, alice: User, settings: Any
+) -> None:
+    """A run whose tool runs keeps its thread in any case, so its other calls go on listening, beyond the hold."""
+    settings.HITL_HOLD_SECONDS = 1
+    run = start(gated_agent(world, "a", "slow"), "wait for three seconds")
+    thread = carry(run)
+    asked = await_requests(run, 2)
+    world.delays[run.input, "slow"] = 3.0
+    decide(asked["slow"], "approved", alice)
+    eventually(lambda: world.count(run.input))
+    time.sleep(1.5)
+    decide(asked["a"], "skipped", alice)
+    eventually(lambda: requests(run)["a"].settled_at, 1.0)
+    assert requests(run)["slow"].execution == Execution.STARTED
+    thread.join(20)
+    assert fresh(run).status == Status.SUCCEEDED
+
+
+def test_a_decision_between_the_last_look_and_the_parking_is_not_lost(
+    world: Listener, alice: User, settings: Any
+) -> None:
+    """The decision finds a run that is held, so it queues nothing; whoever parks has to look once more."""
+    settings.HITL_HOLD_SECONDS = 1
+    run = start(gated_agent(world))
+    thread = carry(run)
+    asked = await_requests(run)["reporter"]
+    with transaction.atomic():
+        # The row is kept from the worker, which has looked at the request for the last time.
+        Run.objects.select_for_update().get(pk=run.pk)
+        eventually(somebody_waits_for_the_row)
+        in_thread(lambda: decide(asked, "rejected", alice)).join(20)
+        assert fresh(run).status == Status.RUNNING
+    thread.join(20)
+    assert fresh(run).status == Status.SUCCEEDED
+
+
+def somebody_waits_for_the_row() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees the same all along otherwise
+        cursor.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'agents_run'")
+        return cursor.fetchone() is not None
+
+
+def test_a_worker_whose_threads_are_taken_parks_at_once(
+    world: Listener, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "_slots", threading.Semaphore(1))
+    agent = gated_agent(world)
+    held, parked = start(agent), start(agent)
+    thread = carry(held)
+    await_requests(held)
+    assert carried(parked).status == Status.WAITING
+    assert fresh(held).status == Status.RUNNING
+    decide(requests(held)["reporter"], "skipped", alice)
+    thread.join(20)
+    assert carried(held).status == Status.SUCCEEDED
+
+
+def test_a_worker_that_is_asked_to_stop_parks(world: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping = threading.Event()
+    monkeypatch.setattr(attempts, "stopping", stopping)
+    run = start(gated_agent(world))
+    thread = carry(run)
+    await_requests(run)
+    stopping.set()
+    thread.join(5)
+    assert fresh(run).status == Status.WAITING
+
+
+def test_a_parked_run_that_the_queue_has_lost_is_queued_again(world: Listener, alice: User, at_once: None) -> None:
+    run = start(gated_agent(world))
+    assert carried(run).status == Status.WAITING
+    assert runs.requeue_lost() == 0
+    decide(requests(run)["reporter"], "approved", alice)
+    assert runs.requeue_lost() == 0  # it was queued just now
+    Run.objects.update(requeue_at=run.created_at)
+    assert runs.requeue_lost() == 1
+    assert runs.requeue_lost() == 0
+
+
+def test_the_last_of_very_many_calls_of_a_step_has_its_effect_though_the_others_wait(
+    world: Listener, alice: User, at_once: None
+) -> None:
+    names = [f"call_{number}" for number in range(70)]
+    run = start(gated_agent(world, *names))
+    assert carried(run).status == Status.WAITING
+    asked = requests(run)
+    assert len(asked) == 70
+    for name in (names[-1], names[0], names[40]):
+        decide(asked[name], "approved", alice)
+        assert carried(run).status == Status.WAITING
+        assert requests(run)[name].execution == Execution.FINISHED
+    assert world.count(run.input) == 3
+
+
+def test_more_calls_in_one_step_than_are_carried_end_the_run_and_say_so(
+    world: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "MAX_CALLS", 1)
+    run = start(gated_agent(world, "a", "b"))
+    assert carried(run).status == Status.FAILED
+    (said,) = RunEvent.objects.filter(run=run, key="end").values_list("payload__content", flat=True)
+    assert said == "The model asked for 2 tools in one step; 1 are carried at most."
+    assert requests(run) == {}

@@ -1,0 +1,265 @@
+"""Who holds a run: every move of a run and of its calls, at once by many, and by those who lost it."""
+
+import threading
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models.functions import Now
+
+from agents import attempts, checkpoints, events, heartbeats, runs
+from agents.attempts import Attempt, Lost
+from agents.models import ENDED, MOVES, Agent, Heartbeat, Run, RunEvent, Status
+from agents.worker import Watch
+from hitl import approvals
+from hitl.models import ApprovalRequest, Decision, Execution, Source
+from hitl.models import Status as Asked
+from tests.conftest import in_threads
+from tests.hitl.calls import a_call, open_one
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("servers")]
+
+
+def a_run(status: Status = Status.QUEUED, **fields: Any) -> Run:
+    if status == Status.RUNNING:
+        fields = {"holder": heartbeats.name(), "attempt": 1, "started_at": Now()} | fields
+    if status in ENDED:
+        fields["completed_at"] = Now()
+    agent = Agent.objects.create(name="agent")
+    return Run.objects.create(agent=agent, input="go", spec={"agent_name": "agent"}, status=status, **fields)
+
+
+def fresh(run: Run) -> Run:
+    return Run.objects.get(pk=run.pk)
+
+
+def at_once(number: int, work: Any) -> list[Any]:
+    """How often `work` succeeded, in threads that give their connections back."""
+
+    def one(i: int) -> Any:
+        try:
+            return work(i)
+        except (Lost, runs.AlreadyEnded, approvals.AlreadyClosed):
+            return False
+        finally:
+            connection.close()
+
+    return in_threads(number, one)
+
+
+def end(attempt: Attempt) -> bool:
+    runs.end(attempt, Status.SUCCEEDED, events.answered(attempt.run_id, "done"), usage={})
+    return True
+
+
+def cancel(run: Run) -> bool:
+    runs.cancel(run.pk, by="alice")
+    return True
+
+
+def park(attempt: Attempt) -> bool:
+    runs.park(attempt)
+    return True
+
+
+def move(run: Run, to: Status) -> bool:
+    """Whether a run comes to stand there by the verb that leads there."""
+    attempt = Attempt(run.pk, run.attempt)
+    try:
+        match to:
+            case Status.QUEUED:
+                runs.give_back(run.pk, run.attempt)
+            case Status.RUNNING:
+                runs.claim(run.pk)
+            case Status.WAITING:
+                park(attempt)
+            case Status.SUCCEEDED:
+                end(attempt)
+            case Status.FAILED:
+                Run.objects.filter(pk=run.pk).update(deadline_at=Now())
+                runs.end_overdue()
+            case Status.CANCELLED:
+                cancel(run)
+    except (Lost, runs.AlreadyEnded):
+        pass
+    return fresh(run).status == to and run.status != to
+
+
+@pytest.mark.parametrize("after", Status)
+@pytest.mark.parametrize("before", Status)
+def test_a_run_moves_as_the_table_says_and_not_otherwise(before: Status, after: Status, alice: User) -> None:
+    run = a_run(before)
+    if before == Status.WAITING:  # it has news
+        approvals.decide(open_one(run_id=run.pk).pk, decision=Asked.SKIPPED, by=alice, source=Source.API)
+    assert move(run, after) == (after in MOVES[before])
+
+
+def test_of_many_ends_of_a_run_one_counts() -> None:
+    for _ in range(5):
+        run = a_run(Status.RUNNING, deadline_at=Now())
+        attempt = Attempt(run.pk, 1)
+        work = [partial(end, attempt), partial(cancel, run), lambda: runs.end_overdue() and False]
+        won = at_once(9, lambda i, work=work: work[i % 3]())
+        assert sum(won) <= 1
+        run = fresh(run)
+        ends = RunEvent.objects.filter(run=run, payload__is_final=True)
+        assert (run.status in ENDED, ends.count()) == (True, 1)
+        assert sum(won) == (run.status != Status.FAILED)
+
+
+def test_a_decision_and_a_cancellation_of_the_run_cannot_both_win(alice: User) -> None:
+    for _ in range(10):
+        run = a_run(Status.WAITING)
+        request = open_one(run_id=run.pk)
+
+        def one(i: int, run: Run = run, request: ApprovalRequest = request) -> Any:
+            if i == 0:
+                return cancel(run) and None
+            return bool(approvals.decide(request.pk, decision=Asked.APPROVED, by=alice, source=Source.API))
+
+        won = sum(1 for done in at_once(4, one) if done)
+        request.refresh_from_db()
+        assert (request.status == Asked.APPROVED) == (won == 1) == Decision.objects.filter(request=request).exists()
+        assert request.settled_at is not None or request.status == Asked.APPROVED
+
+
+def test_who_lost_the_run_can_write_nothing() -> None:
+    run = a_run(Status.RUNNING, attempt=2)
+    old = Attempt(run.pk, 1)
+    saver = checkpoints.Saver(old)
+    config: Any = {"configurable": {"thread_id": str(run.pk), "checkpoint_ns": "", "checkpoint_id": "1"}}
+    with pytest.raises(Lost):
+        saver.put_writes(config, [("messages", "x")], "task")
+    with pytest.raises(Lost):
+        saver.put(config, {"id": "1", "channel_values": {}}, {}, {})  # type: ignore[typeddict-item]
+    for write in (end, park):
+        with pytest.raises(Lost):
+            write(old)
+    with pytest.raises(Lost), old.writing():
+        pass
+    with pytest.raises(Lost), old.starting():
+        pass
+    runs.give_back(run.pk, 1)
+    assert (fresh(run).status, fresh(run).attempt) == (Status.RUNNING, 2)
+    with connection.cursor() as cursor:
+        for table in ("checkpoints", "checkpoint_writes"):
+            cursor.execute(f"SELECT 1 FROM {table} WHERE thread_id = %s", [str(run.pk)])
+            assert cursor.fetchall() == []
+    assert old.lost
+
+
+def test_who_holds_the_run_keeps_others_from_it_while_it_writes() -> None:
+    """The fence is a lock: between the look and the write nobody takes the run away."""
+    run = a_run(Status.RUNNING, holder="a dead one")
+    taken = threading.Event()
+
+    def take() -> None:
+        try:
+            runs.lose_expired()
+            taken.set()
+        finally:
+            connection.close()
+
+    with Attempt(run.pk, 1).writing():
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        assert not taken.wait(0.5)
+    thread.join(10)
+    assert (taken.is_set(), fresh(run).status) == (True, Status.QUEUED)
+
+
+@pytest.mark.parametrize(("age", "is_lost"), [(0, False), (10, False), (16, True), (None, True)])
+def test_a_run_is_lost_when_its_holder_has_not_beaten_for_the_lease(age: int | None, is_lost: bool) -> None:
+    if age is not None:
+        Heartbeat.objects.create(kind="worker", name="a worker", beat_at=Now() - timedelta(seconds=age))
+    run = a_run(Status.RUNNING, holder="a worker")
+    assert runs.lose_expired() == is_lost
+    assert fresh(run).status == (Status.QUEUED if is_lost else Status.RUNNING)
+    assert runs.requeue_lost() == is_lost
+
+
+def test_a_worker_gives_back_what_it_does_not_carry_and_ends_what_it_lost() -> None:
+    carried, stray, other = a_run(Status.RUNNING), a_run(Status.RUNNING), a_run(Status.RUNNING, holder="another")
+    lost = Attempt(a_run(Status.QUEUED).pk, 1)
+    ended = threading.Event()
+    watch = Watch()
+    with (
+        attempts.carrying(Attempt(carried.pk, 1)),
+        attempts.carrying(lost),
+        lost.stoppable(ended.set),
+    ):
+        watch.look()
+        assert ended.is_set()
+        assert lost.lost
+        assert fresh(stray).status == Status.RUNNING  # it may be about to be carried
+        watch.look()
+    assert [fresh(run).status for run in (carried, stray, other)] == ["running", "queued", "running"]
+
+
+def started() -> ApprovalRequest:
+    user = User.objects.get_or_create(username="decider")[0]
+    request = open_one()
+    approvals.decide(request.pk, decision=Asked.APPROVED, by=user, source=Source.API)
+    assert approvals.claim_execution(request.pk)
+    request.refresh_from_db()
+    return request
+
+
+def test_an_idempotent_call_is_repeated_by_one_of_those_who_saw_it_started() -> None:
+    request = started()
+    claims = at_once(8, lambda _: approvals.claim_repetition(request))
+    assert sum(claims) == 1
+
+
+def test_a_call_ends_once() -> None:
+    request = started()
+
+    def one(i: int) -> bool:
+        execution = Execution.FAILED if i % 2 else Execution.FINISHED
+        return approvals.end_execution(request.pk, execution=execution, output=str(i))
+
+    assert sum(at_once(8, one)) == 1
+
+
+def test_a_call_is_asked_about_again_once() -> None:
+    request = started()
+    call = a_call(run_id=request.run_id, checkpoint_ns=request.checkpoint_ns)
+    asked = at_once(8, lambda _: approvals.ask_again(request, call, "why").pk)
+    assert len(set(asked)) == 1
+    rounds = ApprovalRequest.objects.filter(run_id=request.run_id).order_by("round")
+    assert [(r.round, r.execution, r.reason) for r in rounds] == [(1, "unknown", ""), (2, "none", "why")]
+
+
+def test_a_call_that_has_ended_is_not_made_unknown() -> None:
+    request = started()
+    approvals.end_execution(request.pk, execution=Execution.FINISHED, output="done")
+    approvals.ask_again(request, a_call(run_id=request.run_id, checkpoint_ns=request.checkpoint_ns), "why")
+    request.refresh_from_db()
+    assert request.execution == Execution.FINISHED
+
+
+def test_only_a_parked_run_is_queued_by_a_decision() -> None:
+    running, parked = a_run(Status.RUNNING), a_run(Status.WAITING, requeue_at=Now() - timedelta(seconds=1))
+    before = fresh(running).requeue_at
+    for run in (running, parked):
+        runs.resume(run.pk)
+    assert fresh(running).requeue_at == before
+    assert fresh(parked).requeue_at > fresh(parked).created_at
+
+
+def test_a_right_to_start_lapses_with_the_lease_however_the_clock_of_the_process_goes(settings: Any) -> None:
+    run = a_run(Status.RUNNING)
+    Heartbeat.objects.create(kind="worker", name=heartbeats.name(), beat_at=Now() - timedelta(seconds=5))
+    with Attempt(run.pk, 1).starting() as left:
+        first = left
+    Heartbeat.objects.update(beat_at=Now())
+    with Attempt(run.pk, 1).starting() as left:
+        assert 4.5 < left - first < 6
+    # A heartbeat that is late itself is made up for, before anything is started under it.
+    Heartbeat.objects.update(beat_at=Now() - timedelta(seconds=settings.LEASE_SECONDS))
+    with Attempt(run.pk, 1).starting() as left:
+        assert left - first > 4.5
+    assert heartbeats.holders().count() == 1
