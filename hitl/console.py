@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
 from aip.admin import INDENT, pretty, read
@@ -94,7 +95,17 @@ def _closing(row: ApprovalRequest, decision: Decision) -> str:
 
 
 def _page(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
-    return render(request, template, {**admin.site.each_context(request), **context}, status=status)
+    """A whole page; for our script, which renews an open one, only what stands in it.
+
+    The frame shows what was told to the person once: a read that nobody sees must not use that up.
+    """
+    if _is_script(request):
+        frame = {"frame": "hitl/part.html"}
+    else:
+        frame = {"frame": "hitl/base.html", **admin.site.each_context(request)}
+    answer = render(request, template, {**frame, **context}, status=status)
+    add_never_cache_headers(answer)  # one address, two answers; and a kept page would show what is no more
+    return answer
 
 
 @require_safe

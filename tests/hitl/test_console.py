@@ -53,6 +53,18 @@ def test_a_decision_of_the_console_is_recorded_with_its_note_and_its_source(oper
     )
 
 
+def test_what_is_told_once_is_not_used_up_by_the_script_of_an_open_page(operator: Client) -> None:
+    request = open_one()
+    decide(operator, request)
+    for path in ("/admin/inbox/", f"/admin/inbox/{request.pk}/"):
+        part = operator.get(path, headers={"X-Requested-With": "fetch"}).content.decode()
+        assert str(request.pk) in part
+        assert "<html" not in part
+    page = operator.get("/admin/inbox/")
+    assert "You approved the call of send_mail" in page.content.decode()
+    assert "no-store" in page.headers["Cache-Control"]
+
+
 def test_a_second_decision_says_who_decided_what_and_when(operator: Client, alice: User) -> None:
     request = open_one()
     approvals.decide(request.pk, decision=Status.REJECTED, by=alice, source=Source.API)
