@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists
+from django.db.models import Exists, QuerySet
 from django.db.models.functions import Now
 from langchain_core.messages import AIMessage
 
@@ -33,8 +33,13 @@ def record(run_id: UUID, key: str, payload: Payload) -> bool:
 
 def locked(run_id: UUID) -> Run:
     """A run's row, locked, with the database's time in `now`. Raises Run.DoesNotExist."""
-    runs = Run.objects.select_for_update(no_key=True).annotate(now=Now())
-    return runs.only("status", "started_at", "completed_at").get(pk=run_id)
+    return lock(Run.objects.filter(pk=run_id)).get()
+
+
+def lock(runs: QuerySet[Run], *, skip_locked: bool = False) -> QuerySet[Run]:
+    """What an event's writer needs of runs, locked when they are read."""
+    locked = runs.select_for_update(no_key=True, skip_locked=skip_locked).annotate(now=Now())
+    return locked.only("status", "started_at", "completed_at")
 
 
 def append(run: Any, key: str, payload: Payload) -> bool:

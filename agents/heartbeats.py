@@ -66,6 +66,8 @@ def keep_beating(kind: str, stopped: threading.Event, look: Callable[[], object]
                 look()
         except DatabaseError as e:
             logger.warning("No heartbeat written: %s", type(e).__name__)
+        except Exception:  # who stops beating loses all that it holds, and everything that it takes after
+            logger.exception("A look at what depends on the heartbeat failed")
         stopped.wait(INTERVAL_SECONDS)
     with borrowed_connection():
         stop(kind)

@@ -150,22 +150,30 @@ def _end(run: Run, status: Status, last_event: events.Payload, *, timed_out: boo
 
 
 def end_overdue() -> int:
-    """Fail the runs that are past their own limit; how many."""
-    overdue = Run.objects.filter(status__in=LIVING, deadline_at__lte=Now()).order_by("deadline_at")
-    found = list(overdue.values_list("pk", "spec__timeout_seconds")[:BATCH])
+    """Fail the runs that are past their own limit; how many. One whose row is locked is looked at next time."""
+    overdue = Run.objects.filter(status__in=LIVING, deadline_at__lte=Now())
+    found = list(overdue.order_by("deadline_at").values_list("pk", "spec__timeout_seconds")[:BATCH])
+    ended = 0
     for pk, limit in found:
         reason = f"The run took longer than its limit of {limit} seconds, waiting included, and was ended."
         with transaction.atomic():
-            run = events.locked(pk)
-            if run.status not in ENDED:
+            run = events.lock(overdue.filter(pk=pk), skip_locked=True).first()
+            if run is not None:
                 _end(run, Status.FAILED, events.failed(pk, reason), timed_out=True)
-    return len(found)
+                ended += 1
+    return ended
 
 
 def lose_expired() -> int:
-    """Put the runs whose holder's lease has expired back into the queue; how many."""
+    """Put the runs whose holder's lease has expired back into the queue; how many.
+
+    One whose row is locked is looked at next time: its holder writes, or will be cut off by the database.
+    """
     gone = Run.objects.filter(status=Status.RUNNING).exclude(holder__in=heartbeats.holders().values("name"))
-    lost = gone.update(status=Status.QUEUED, holder="", requeue_at=Now(), updated_at=Now())
+    with transaction.atomic():
+        locked = list(gone.select_for_update(no_key=True, skip_locked=True).values_list("pk", flat=True))
+        # Judged again under the lock: who was about to start a call has beaten in between, and may start it.
+        lost = gone.filter(pk__in=locked).update(status=Status.QUEUED, holder="", requeue_at=Now(), updated_at=Now())
     if lost:
         logger.warning("The lease of %d runs has expired; they are queued again", lost)
     return lost

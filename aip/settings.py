@@ -101,6 +101,10 @@ def database(url: str) -> dict[str, Any]:
         parts = conninfo_to_dict(url)
     except ProgrammingError as e:
         raise ImproperlyConfigured("DATABASE_URL cannot be read; write postgresql://user:password@host/name") from e
+    # A process that was stopped within a transaction must not keep its locks from those who go on, and a
+    # connection whose other end is gone without a word must not keep a thread.
+    cut_off = f"-c idle_in_transaction_session_timeout={LEASE_SECONDS * 1000}"
+    alive = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": str(parts.pop("dbname", "aip")),
@@ -111,14 +115,18 @@ def database(url: str) -> dict[str, Any]:
         # The pool looks at a connection before it gives it out: PostgreSQL may have been started again.
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
-            **parts,
             "connect_timeout": 5,
+            **alive,
+            **parts,
+            "options": f"{cut_off} {parts.get('options', '')}".strip(),
             # A thread takes a connection for as long as its statements run and gives it back.
             "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 10},
         },
     }
 
 
+# How long a worker may be silent before its runs are given to others.
+LEASE_SECONDS = env_int("AIP_LEASE_SECONDS", 15, low=4, high=3600)
 DATABASE_POOL_SIZE = 16
 # LangGraph's, in a worker, besides Django's.
 CHECKPOINT_POOL_SIZE = 8
@@ -145,8 +153,6 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = env_int("AIP_WORKER_CONCURRENCY", 32, low=1, high=1024)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# How long a worker may be silent before its runs are given to others.
-LEASE_SECONDS = env_int("AIP_LEASE_SECONDS", 15, low=4, high=3600)
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_SEND_TASK_EVENTS = False

@@ -152,23 +152,21 @@ def test_who_lost_the_run_can_write_nothing() -> None:
 
 
 def test_who_holds_the_run_keeps_others_from_it_while_it_writes() -> None:
-    """The fence is a lock: between the look and the write nobody takes the run away."""
-    run = a_run(Status.RUNNING, holder="a dead one")
-    taken = threading.Event()
-
-    def take() -> None:
-        try:
-            runs.lose_expired()
-            taken.set()
-        finally:
-            connection.close()
-
+    """The fence is a lock: between the look and the write nobody takes the run away, and the sweep does not wait."""
+    run = a_run(Status.RUNNING, holder="a dead one", deadline_at=Now())
+    looks = [runs.lose_expired, runs.end_overdue]
     with Attempt(run.pk, 1).writing():
-        thread = threading.Thread(target=take, daemon=True)
-        thread.start()
-        assert not taken.wait(0.5)
-    thread.join(10)
-    assert (taken.is_set(), fresh(run).status) == (True, Status.QUEUED)
+        assert at_once(2, lambda i: looks[i]()) == [0, 0]
+    assert runs.lose_expired() == 1
+    assert fresh(run).status == Status.QUEUED
+
+
+def test_a_process_that_stands_still_within_a_transaction_is_cut_off_with_its_lease(settings: Any) -> None:
+    with connection.cursor() as cursor, checkpoints._pool().connection() as other:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        theirs = other.execute("SHOW idle_in_transaction_session_timeout").fetchone()
+        assert cursor.fetchone() == (f"{settings.LEASE_SECONDS}s",)
+    assert theirs == {"idle_in_transaction_session_timeout": f"{settings.LEASE_SECONDS}s"}
 
 
 @pytest.mark.parametrize(("age", "is_lost"), [(0, False), (10, False), (16, True), (None, True)])

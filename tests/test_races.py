@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from agents import events, runs
@@ -17,7 +17,7 @@ from hitl.models import ApprovalRequest, Decision, Source, Status
 from tests.conftest import in_threads
 from tests.hitl.calls import a_call, open_one
 from tests.listener import Listener
-from tests.live import Live
+from tests.live import Live, eventually
 
 WORDS = ["approved", "rejected", "skipped"]
 
@@ -67,7 +67,7 @@ def test_a_decision_and_the_deadline_cannot_both_win(alice: User) -> None:
 
         def one(i: int, pk: uuid.UUID = request.pk) -> bool:
             if i % 2:
-                return approvals.time_out(pk) is not None
+                return approvals.time_out(pk)
             try:
                 return bool(approvals.decide(pk, decision=Status.APPROVED, by=alice, source=Source.API))
             except approvals.AlreadyClosed:
@@ -77,6 +77,18 @@ def test_a_decision_and_the_deadline_cannot_both_win(alice: User) -> None:
         request.refresh_from_db()
         assert sum(won) == Decision.objects.filter(request=request).count() <= 1
         assert (request.status == Status.PENDING) == (sum(won) == 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_decider_that_stands_still_delays_no_other_deadline() -> None:
+    stuck = open_one(timeout_seconds=0.01)
+    for _ in range(2):
+        open_one(timeout_seconds=0.01)
+    eventually(lambda: approvals.pending().count() == 0)
+    with transaction.atomic():
+        ApprovalRequest.objects.select_for_update().get(pk=stuck.pk)
+        assert in_threads(1, closing(lambda _: approvals.time_out_overdue())) == [2]
+    assert approvals.time_out_overdue() == 1
 
 
 @pytest.mark.django_db(transaction=True)

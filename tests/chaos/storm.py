@@ -20,6 +20,8 @@ from tests.live import TOOLS, Live, eventually
 SLOW = (TOOLS / "reporter.py").read_bytes().replace(b"        return f", b"        time.sleep(0.5)\n        return f")
 SLOW = SLOW.replace(b"import json\n", b"import json\nimport time\n")
 WORDS = ["approved"] * 6 + ["rejected"] * 2 + ["skipped"] * 2
+# Decisions that come at once.
+BURST = 4
 ENDED = "('succeeded', 'failed', 'cancelled')"
 
 
@@ -75,6 +77,10 @@ class Storm:
         with self.server.client.stream("POST", f"/agents/{agent}/run", json={"input": text}) as answer:
             self.texts[answer.headers["X-Run-ID"]] = text
 
+    @property
+    def harm_seconds(self) -> float:
+        return (self.kills + self.flushes + self.valkey_kills) * sum(self.pause) / 2
+
     def harms(self, dice: random.Random) -> list[Callable[[], None]]:
         names = ["celery", "sweep", "daphne"]
         harms: list[Callable[[], None]] = [
@@ -98,18 +104,18 @@ class Storm:
                 try:
                     listed = client.get("/agents/hitl/pending").json()
                     ours = [r for r in listed if r["run_id"] in self.texts and not r["agent_id"].endswith(quick[:8])]
-                    for request in dice.sample(ours, min(len(ours), 4)):
+                    for request in dice.sample(ours, min(len(ours), BURST)):
                         word = dice.choice(WORDS)
                         body = {"request_id": request["request_id"], "decision": word}
                         answer = client.post("/agents/hitl/decision", json=body)
                         self.said[f"{word} {answer.status_code}"] += 1
                         if answer.status_code == 200:
                             self.recorded[request["request_id"]] = word
-                        time.sleep(dice.uniform(0, 0.05))
                 except (httpx.TransportError, ValueError, TypeError):  # web is dead, or answers 503
                     self.said["no answer"] += 1
                     time.sleep(0.1)
-                over.wait(0.02)
+                # As long as the harm goes on, so that each meets calls that are just decided, and run.
+                over.wait(BURST * self.harm_seconds / self.runs)
 
     def account(self) -> None:
         ids = list(self.texts)

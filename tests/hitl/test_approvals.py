@@ -3,12 +3,15 @@
 import itertools
 import time
 import uuid
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from hitl import approvals, waiting
 from hitl.models import EXECUTION_MOVES, MOVES, ApprovalRequest, Decision, Execution, Source, Status
@@ -70,7 +73,22 @@ def test_the_sweep_closes_what_is_overdue_and_nothing_else() -> None:
     overdue.refresh_from_db()
     on_time.refresh_from_db()
     assert (overdue.status, on_time.status) == (Status.TIMEOUT_SKIP, Status.PENDING)
-    assert approvals.time_out(on_time.pk) is None
+    assert not approvals.time_out(on_time.pk)
+
+
+def test_thousands_of_deadlines_that_pass_at_once_are_kept_at_once() -> None:
+    rows = [
+        ApprovalRequest(
+            **asdict(a_call()), timeout_seconds=60, created_at=Now() - timedelta(seconds=61), timeout_at=Now()
+        )
+        for _ in range(3000)
+    ]
+    ApprovalRequest.objects.bulk_create(rows)
+    with CaptureQueriesContext(connection) as queries:
+        assert approvals.time_out_overdue() == 3000
+    assert len(queries) == 3  # read and lock, close, record the decisions
+    assert Decision.objects.filter(decision=Status.TIMEOUT_SKIP, source=Source.TIMEOUT).count() == 3000
+    assert not ApprovalRequest.objects.exclude(status=Status.TIMEOUT_SKIP).exists()
 
 
 def test_a_call_met_again_finds_its_request() -> None:

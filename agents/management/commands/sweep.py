@@ -52,6 +52,8 @@ def every_second(stopped: threading.Event, *duties: Callable[[], object]) -> Non
                 break
             except (BrokerError, RedisError, OSError) as e:
                 logger.warning("The sweep waits for Redis: %s", type(e).__name__)
+            except Exception:  # a clockwork that stands still while it beats would be the worst of all
+                logger.exception("A duty of the sweep failed")
         stopped.wait(INTERVAL_SECONDS)
 
 
@@ -62,19 +64,14 @@ class Command(BaseCommand):
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
+        # Of their own, so that neither a queue that does not answer nor many runs to end delay a deadline.
         threads = [
             threading.Thread(target=heartbeats.keep_beating, args=("sweep", stopped), name="heartbeat"),
-            # Of its own, so that a queue that does not answer delays no deadline.
             threading.Thread(target=every_second, args=(stopped, runs.requeue_lost), name="queue"),
+            threading.Thread(target=every_second, args=(stopped, runs.end_overdue), name="limits"),
         ]
         for thread in threads:
             thread.start()
-        every_second(
-            stopped,
-            approvals.time_out_overdue,
-            runs.end_overdue,
-            Leases().look,
-            heartbeats.forget_the_dead,
-        )
+        every_second(stopped, approvals.time_out_overdue, Leases().look, heartbeats.forget_the_dead)
         for thread in threads:
             thread.join(timeout=5)
