@@ -1,16 +1,11 @@
 """A really running server (`manage.py up`), and a client that speaks to it as anybody would."""
 
 import json
-import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,8 +15,9 @@ import psutil
 import psycopg
 
 from aip import embedded
-from aip.children import is_gone
 from aip.management.commands import up
+from aip.trials import private
+from aip.trials.private import eventually
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TOOLS = Path(__file__).resolve().parent / "tools"
@@ -31,33 +27,12 @@ T = TypeVar("T")
 Event = dict[str, Any]
 
 
-def eventually(fact: Callable[[], T], seconds: float = 20) -> T:
-    """The first true value of `fact`, for which it waits a bounded time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = fact()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"it did not come true within {seconds} s"
-        time.sleep(0.02)
+class Live(private.Private):
+    """A server, and its client."""
 
-
-def says(process: psutil.Process, word: str) -> bool:
-    """Whether the command line of a process has the word; one that is gone by now has none."""
-    with suppress(psutil.NoSuchProcess):
-        return word in " ".join(process.cmdline())
-    return False
-
-
-class Live:
-    """A server, its address, and its client."""
-
-    def __init__(self, process: "subprocess.Popen[str]", url: str, data_dir: Path) -> None:
-        self.process = process
-        self.url = url
-        self.data_dir = data_dir
-        self.key = (data_dir / "master-api-key").read_text().strip()
-        self.client = httpx.Client(base_url=url, headers={"X-API-Key": self.key}, timeout=30)
+    def __init__(self, server: private.Private) -> None:
+        super().__init__(server.process, server.url, server.data_dir)
+        self.client = self.http()
 
     def upload(self, file: str | bytes, **fields: str) -> Event:
         source = (TOOLS / file).read_bytes() if isinstance(file, str) else file
@@ -78,11 +53,6 @@ class Live:
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         return Stream(self, f"/agents/{agent_id}/runs/{run_id}/stream", method="GET", headers=headers)
 
-    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What stands in the server's own database."""
-        with psycopg.connect(embedded.database_url(self.data_dir)) as connection:
-            return connection.execute(sql, values).fetchall()
-
     def write(self, sql: str, *values: Any) -> None:
         """Change the server's database by hand."""
         with psycopg.connect(embedded.database_url(self.data_dir)) as connection:
@@ -92,21 +62,6 @@ class Live:
         answer = self.client.get("/agents/hitl/pending")
         assert answer.status_code == 200, answer.text
         return answer.json()
-
-    def child(self, name: str) -> psutil.Process:
-        """The process that `up` started, by a part of its command line."""
-
-        def found() -> list[psutil.Process]:
-            children = psutil.Process(self.process.pid).children()
-            return [c for c in children if not is_gone(c) and says(c, name)]
-
-        return eventually(found, 60)[0]
-
-    def kill(self, name: str) -> None:
-        """Kill a process of `up`, which starts it again, and wait until it is gone."""
-        victim = self.child(name)
-        victim.kill()
-        eventually(lambda: is_gone(victim))
 
     @contextmanager
     def another_worker(self, **env: str) -> Iterator[psutil.Process]:
@@ -210,38 +165,9 @@ class Stream:
 @contextmanager
 def running(port: int = 0, **env: str) -> Iterator[Live]:
     """`manage.py up` with all that it starts, in a directory of its own."""
-    data_dir = Path(tempfile.mkdtemp(prefix="aip-live-", dir="/tmp"))
-    data_dir.chmod(0o711)
-    log = data_dir.with_suffix(".log")
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("AIP_", "OPENAI_", "DJANGO_"))}
-    for name in ("DATABASE_URL", "REDIS_URL"):
-        clean.pop(name, None)
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", "up", "--data-dir", str(data_dir), "--port", str(port)],
-            cwd=CHECKOUT,
-            env=clean | env | {"PYTHONUNBUFFERED": "1"},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    with private.running(port, **env) as server:
         try:
-            yield Live(process, eventually(lambda: _address(process, log), 60), data_dir)
+            yield Live(server)
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            finally:
-                process.kill()
-            print(log.read_text()[-20_000:])  # noqa: T201 - pytest shows it when a test failed
-            shutil.rmtree(data_dir)
-            log.unlink()
-            data_dir.with_suffix(".worker.log").unlink(missing_ok=True)
-
-
-def _address(process: "subprocess.Popen[str]", log: Path) -> str:
-    """The address that `up` prints when it is ready."""
-    text = log.read_text()
-    assert process.poll() is None, text
-    found = re.search(r"http://[0-9.]+:\d+", text)
-    return found[0] if found else ""
+            print(server.data_dir.with_suffix(".log").read_text()[-20_000:])  # noqa: T201 - shown when a test failed
+            server.data_dir.with_suffix(".worker.log").unlink(missing_ok=True)

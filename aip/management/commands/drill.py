@@ -1,0 +1,75 @@
+"""`manage.py drill`: kill a server of its own again and again while people decide, and report what that cost."""
+
+import shutil
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from aip.trials.account import Account
+from aip.trials.drill import Drill, Plan
+from aip.trials.listener import listening
+from aip.trials.private import running
+
+SHOWN = 10
+
+
+class Command(BaseCommand):
+    help = (
+        "Start runs on a private server, kill its processes and flush Redis at random moments, decide, and report. "
+        "Touches no server but its own. Exit status 1 if anything was lost or run twice."
+    )
+    # It needs nothing of the settings that it is started with.
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--runs", type=int, default=1000, help="how many runs (default: %(default)s)")
+        parser.add_argument("--seed", type=int, help="of the dice, to repeat a drill")
+
+    def handle(self, *, runs: int, seed: int | None, **_options: Any) -> None:
+        if runs < 1:
+            raise CommandError("--runs takes a whole number from 1.")
+        plan = Plan(runs=runs) if seed is None else Plan(runs=runs, seed=seed)
+        # A short lease, so that the drill is not mostly waiting.
+        with listening() as listener, running(HITL_HOLD_SECONDS="2", AIP_LEASE_SECONDS="5") as server:
+            account = self._watched(Drill(server, listener, plan, tqdm.write))
+            log = server.data_dir.with_suffix(".log")
+            kept = shutil.copy(log, f"{log.stem}.log") if account.broken else ""
+        self._report(account, plan)
+        if account.broken:
+            raise CommandError(f"The promise was broken. The server's log is kept as {kept}.", returncode=1)
+
+    def _watched(self, drill: Drill) -> Account:
+        over = threading.Event()
+
+        def watch() -> None:
+            with tqdm(total=drill.plan.runs, unit=" runs", desc="finished") as bar:
+                while not over.wait(0.5):
+                    bar.n = drill.finished()
+                    bar.set_postfix(pending=drill.pending())
+
+        watching = threading.Thread(target=watch, daemon=True)
+        watching.start()
+        try:
+            return drill.run()
+        finally:
+            over.set()
+            watching.join(5)
+
+    def _report(self, account: Account, plan: Plan) -> None:
+        figures = {
+            "started": account.started,
+            "finished": account.finished,
+            "asked again": account.asked_again,
+            "lost": len(account.lost),
+            "run twice": len(account.run_twice),
+            "against a decision": len(account.against),
+        }
+        for name, figure in figures.items():
+            self.stdout.write(f"{name:20}{figure:>8}")
+        answers = ", ".join(f"{answer}: {number}" for answer, number in sorted(account.answers.items()))
+        self.stdout.write(f"decisions and their answers: {answers}; seed {plan.seed}")
+        for line in account.broken[:SHOWN]:
+            self.stderr.write(line)

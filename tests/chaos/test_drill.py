@@ -1,0 +1,25 @@
+"""A short drill; `manage.py drill` is the whole one."""
+
+import subprocess
+import sys
+
+from aip.trials.drill import Drill, Plan
+from aip.trials.listener import listening
+from tests.live import CHECKOUT, Live
+
+
+def test_every_promise_holds_while_processes_are_killed_at_random(fragile: Live) -> None:
+    plan = Plan(
+        runs=20, kills=3, flushes=1, valkey_kills=1, pause=(0.1, 1.2), expiring=0.15, expire_seconds=5, end_seconds=100
+    )
+    with listening() as listener:
+        account = Drill(fragile, listener, plan).run()
+    assert account.broken == [], f"seed {plan.seed}"
+    assert account.started >= account.finished == 20
+    assert sum(listener.heard.values()) > 0
+
+
+def test_a_drill_of_no_runs_is_refused() -> None:
+    command = [sys.executable, "manage.py", "drill", "--runs", "0"]
+    said = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False)
+    assert (said.returncode, "from 1" in said.stderr) == (1, True)
