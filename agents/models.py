@@ -139,7 +139,8 @@ MOVES = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
     # Back to the queue when its holder's lease has expired.
     Status.RUNNING: frozenset({Status.QUEUED, Status.WAITING, *ENDED}),
-    Status.WAITING: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
+    # Queued only by the doctor, where it waits for nothing.
+    Status.WAITING: frozenset({Status.QUEUED, Status.RUNNING, Status.FAILED, Status.CANCELLED}),
     Status.SUCCEEDED: frozenset[Status](),
     Status.FAILED: frozenset[Status](),
     Status.CANCELLED: frozenset[Status](),

@@ -164,13 +164,18 @@ def end_overdue() -> int:
     return ended
 
 
+def expired() -> QuerySet[Run]:
+    """The runs whose holder's lease has expired."""
+    return Run.objects.filter(status=Status.RUNNING).exclude(holder__in=heartbeats.holders().values("name"))
+
+
 def lose_expired() -> int:
     """Put the runs whose holder's lease has expired back into the queue; how many.
 
     One whose row is locked is looked at next time: its holder writes, or will be cut off by the database.
     """
-    gone = Run.objects.filter(status=Status.RUNNING).exclude(holder__in=heartbeats.holders().values("name"))
     with transaction.atomic():
+        gone = expired()
         locked = list(gone.select_for_update(no_key=True, skip_locked=True).values_list("pk", flat=True))
         # Judged again under the lock: who was about to start a call has beaten in between, and may start it.
         lost = gone.filter(pk__in=locked).update(status=Status.QUEUED, holder="", requeue_at=Now(), updated_at=Now())
@@ -184,13 +189,33 @@ def resume(run_id: UUID) -> None:
 
     Raises kombu's OperationalError when Redis is away; the sweep queues it then.
     """
-    parked = Run.objects.filter(pk=run_id, status=Status.WAITING)
-    if parked.update(requeue_at=Now() + REQUEUE_AFTER):
+    _queue(Run.objects.filter(pk=run_id, status=Status.WAITING), run_id)
+
+
+def queue_again(run_id: UUID) -> None:
+    """Queue a run that the queue has lost, whatever the sweep has planned for it. Raises as `resume`."""
+    _queue(Run.objects.filter(pk=run_id, status__in=[Status.QUEUED, Status.WAITING]), run_id)
+
+
+def _queue(run: QuerySet[Run], run_id: UUID) -> None:
+    if run.update(requeue_at=Now() + REQUEUE_AFTER):
         try:
             _enqueue(run_id)
         except Exception:
-            parked.update(requeue_at=Now())
+            run.update(requeue_at=Now())
             raise
+
+
+def waiting_for_nothing() -> QuerySet[Run]:
+    """The parked runs that no decision would resume: nothing is asked for them, and nothing has been decided."""
+    asked = approvals.unsettled().filter(run_id=OuterRef("pk"))
+    return Run.objects.filter(~Exists(asked), status=Status.WAITING)
+
+
+def unpark(run_id: UUID) -> None:
+    """Queue a parked run that waits for nothing; nothing if it does not any more. Raises as `resume`."""
+    if waiting_for_nothing().filter(pk=run_id).update(status=Status.QUEUED, updated_at=Now()):
+        queue_again(run_id)
 
 
 def requeue_lost() -> int:

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import QuerySet
-from django.db.models.functions import Now
+from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models.functions import Coalesce, Now
 
 from aip.db import from_now
 from hitl import events, waiting
@@ -67,8 +67,13 @@ def recently_closed() -> QuerySet[ApprovalRequest]:
 
 def news(run_id: UUID | None = None) -> QuerySet[ApprovalRequest]:
     """The requests that were closed and have not had their effect on their run yet."""
-    found = ApprovalRequest.objects.filter(settled_at=None).exclude(status=Status.PENDING)
+    found = unsettled().exclude(status=Status.PENDING)
     return found.filter(run_id=run_id) if run_id else found
+
+
+def unsettled() -> QuerySet[ApprovalRequest]:
+    """The requests that wait for a person, or whose run has yet to hear of what became of them."""
+    return ApprovalRequest.objects.filter(settled_at=None)
 
 
 def open_request(call: Call, *, timeout_seconds: float, context: dict[str, Any]) -> ApprovalRequest:
@@ -187,7 +192,8 @@ def _overdue() -> QuerySet[ApprovalRequest]:
 def end_with_run(run_id: UUID, *, timed_out: bool) -> None:
     """Close what still waits for a run that ends: as `timeout_skip` at the run's own limit, else as `cancelled`.
 
-    Nobody decided what is cancelled, so there is no Decision. Nothing of the run is news after this.
+    Nobody decided what is cancelled, so there is no Decision. Nothing of the run is news after this, and the outcome
+    of what runs is unknown.
     """
     waiting_ids = list(
         ApprovalRequest.objects.filter(run_id=run_id, status=Status.PENDING).values_list("pk", flat=True)
@@ -204,7 +210,14 @@ def end_with_run(run_id: UUID, *, timed_out: bool) -> None:
         if not timed_out:
             _cancel(pk)
         _ring(pk)
-    news(run_id).update(settled_at=Now())
+    theirs = ApprovalRequest.objects.filter(run_id=run_id).exclude(status=Status.PENDING)
+    began = Q(execution=Execution.STARTED)
+    theirs.filter(Q(settled_at=None) | began).update(
+        settled_at=Coalesce("settled_at", Now()),
+        # Nobody will report of it any more.
+        execution=Case(When(began, then=Value(Execution.UNKNOWN)), default=F("execution")),
+        execution_ended_at=Case(When(began, then=Now()), default=F("execution_ended_at")),
+    )
 
 
 def withdraw(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:

@@ -1,0 +1,184 @@
+"""Compares what the rows, Redis and the queue say, and knows how to mend what does not fit together.
+
+The server mends most of this by itself, within seconds. What stands here after that is what its parts did not do:
+because they are not running, or because somebody changed rows by hand.
+"""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.core import checks
+from django.core.management import call_command
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError as BrokerError
+from redis import RedisError
+
+from agents import heartbeats, runs
+from agents.models import ENDED, REQUEUE_AFTER, Run, Status
+from aip.celery import app
+from hitl import approvals
+from hitl.models import ApprovalRequest, Execution
+from hitl.models import Status as Asked
+
+# A clock that is wrong by less does nobody harm, nor does one by more; but people read times in logs.
+CLOCK_SECONDS = 2.0
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong. `mend` is None where a person has to do what `remedy` says."""
+
+    what: str
+    remedy: str
+    mend: Callable[[], object] | None = None
+
+
+def examine() -> Iterator[Finding]:
+    """Everything that is wrong now. Changes nothing."""
+    yield from _settings()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as e:
+        yield Finding(f"PostgreSQL cannot be reached ({type(e).__name__})", "start it, or correct DATABASE_URL")
+        return
+    if unapplied := list(_migrations()):
+        yield from unapplied
+        return  # the tables that the rest looks at may not be there
+    yield from _clock()
+    yield from _processes()
+    yield from _leases()
+    try:
+        queued = _in_the_queue()
+    except (RedisError, BrokerError, OSError) as e:
+        yield Finding(f"Redis cannot be reached ({type(e).__name__})", "start it, or correct REDIS_URL")
+    else:
+        yield from _lost_by_the_queue(queued)
+    yield from _waits_without_runs()
+    yield from _runs_without_waits()
+    yield from _executions_of_the_dead()
+
+
+def _named(ids: Iterable[Any]) -> str:
+    """How many, and the first of them."""
+    found = [str(each) for each in ids]
+    return f"{len(found)}: {', '.join(found[:NAMED])}{', ...' if len(found) > NAMED else ''}"
+
+
+def _settings() -> Iterator[Finding]:
+    for message in checks.run_checks(databases=["default"]):
+        if message.level >= checks.WARNING:
+            yield Finding(f"A setting is wrong: {message.msg}", message.hint or "see the table of settings")
+
+
+def _migrations() -> Iterator[Finding]:
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        names = _named(migration for migration, _ in plan)
+        yield Finding(
+            f"Migrations are not applied, {names}", "run migrate", partial(call_command, "migrate", verbosity=0)
+        )
+
+
+def _clock() -> Iterator[Finding]:
+    began = time.monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extract(epoch FROM statement_timestamp())::float8")
+        (theirs,) = cursor.fetchone()
+    ours = time.time()  # noqa: TID251 - whether the process's clock is right is the question
+    difference = ours - theirs - (time.monotonic() - began) / 2
+    if abs(difference) > CLOCK_SECONDS:
+        which = "ahead of" if difference > 0 else "behind"
+        yield Finding(
+            f"This machine's clock is {abs(difference):.1f} s {which} the database's",
+            "synchronise the clocks; deadlines are the database's and are kept all the same",
+        )
+
+
+def _processes() -> Iterator[Finding]:
+    alive = heartbeats.alive()
+    commands = {"worker": "celery -A aip worker", "sweep": "manage.py sweep"}
+    for kind, command in commands.items():
+        if kind not in alive:
+            yield Finding(f"No {kind} is alive", f"start one: {command}")
+
+
+def _leases() -> Iterator[Finding]:
+    expired = list(runs.expired().values_list("pk", flat=True))
+    if expired:
+
+        def give_to_others() -> None:
+            runs.lose_expired()
+            runs.requeue_lost()
+
+        yield Finding(f"Runs are held by workers that are gone, {_named(expired)}", "queue them again", give_to_others)
+
+
+def _in_the_queue() -> set[str]:
+    """The runs that the queue carries: waiting for a worker, or given to one that has not begun with it."""
+    with app.connection_for_read() as broker:
+        client = broker.default_channel.client  # type: ignore[attr-defined]
+        waiting = [json.loads(message) for message in client.lrange(app.conf.task_default_queue, 0, -1)]
+        given = [json.loads(message)[0] for message in client.hvals("unacked")]
+    return {json.loads(base64.b64decode(message["body"]))[0][0] for message in (*waiting, *given)}
+
+
+def _lost_by_the_queue(queued: set[str]) -> Iterator[Finding]:
+    of_before = Q(updated_at__lt=Now() - REQUEUE_AFTER)
+    waiting = Run.objects.filter(of_before, status=Status.QUEUED)
+    news_of_before = approvals.news().filter(run_id=OuterRef("pk"), closed_at__lt=Now() - REQUEUE_AFTER)
+    parked = Run.objects.filter(Exists(news_of_before), status=Status.WAITING)
+    for found, what in (
+        (waiting, "Runs wait for a worker, and the queue has lost them"),
+        (parked, "Runs whose calls were decided were never resumed"),
+    ):
+        lost = [pk for pk in found.values_list("pk", flat=True) if str(pk) not in queued]
+        if lost:
+            yield Finding(f"{what}, {_named(lost)}", "queue them again", partial(_each, runs.queue_again, lost))
+
+
+def _each(verb: Callable[[UUID], object], ids: list[UUID]) -> None:
+    for pk in ids:
+        verb(pk)
+
+
+def _of_living_runs() -> Exists:
+    return Exists(Run.objects.filter(pk=OuterRef("run_id")).exclude(status__in=ENDED))
+
+
+def _waits_without_runs() -> Iterator[Finding]:
+    stray = ApprovalRequest.objects.filter(~_of_living_runs(), status=Asked.PENDING)
+    yield from _close(stray, "Requests wait for runs that have ended or are gone", "cancel them")
+
+
+def _executions_of_the_dead() -> Iterator[Finding]:
+    stray = ApprovalRequest.objects.filter(~_of_living_runs(), execution=Execution.STARTED)
+    yield from _close(stray, "Calls of runs that have ended count as running", "record that their outcome is unknown")
+
+
+def _close(stray: QuerySet[ApprovalRequest], what: str, remedy: str) -> Iterator[Finding]:
+    found = dict(stray.values_list("pk", "run_id"))
+    if found:
+        end = partial(approvals.end_with_run, timed_out=False)
+        yield Finding(f"{what}, {_named(found)}", remedy, partial(_each, end, sorted(set(found.values()))))
+
+
+def _runs_without_waits() -> Iterator[Finding]:
+    found = list(runs.waiting_for_nothing().values_list("pk", flat=True))
+    if found:
+        yield Finding(
+            f"Runs are parked and wait for no decision, {_named(found)}",
+            "queue them; they go on from where they were",
+            partial(_each, runs.unpark, found),
+        )
