@@ -1,0 +1,1 @@
+"""Programs that measure a running server. Never part of the test run."""

@@ -1,0 +1,31 @@
+"""How long a look of the sweep takes, in milliseconds, the median; run with the environment of a server."""
+
+import json
+import os
+import statistics
+import time
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aip.settings")
+
+import django
+
+django.setup()
+
+from agents import runs
+from hitl import approvals
+
+LOOKS = 30
+
+
+def look() -> float:
+    began = time.perf_counter()
+    approvals.time_out_overdue()
+    runs.end_overdue()
+    runs.lose_expired()
+    runs.requeue_lost()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    look()
+    print(json.dumps({"sweep_ms": 1000 * statistics.median(look() for _ in range(LOOKS))}))

@@ -1,0 +1,92 @@
+"""How long after it was committed a request is listed, and told to an open console; and the console's first page."""
+
+import json
+import re
+import statistics
+import time
+from typing import Any
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+
+from aip import embedded
+from aip.trials.private import Private
+from bench.client import Client
+
+SAMPLES = 20
+PAGES = 20
+WAIT_SECONDS = 10
+
+
+def log_in(server: Private) -> httpx.Client:
+    """An operator's browser."""
+    browser = httpx.Client(base_url=server.url, follow_redirects=True, timeout=30)
+    page = browser.get("/admin/login/").text
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
+    password = embedded.secret(server.data_dir, "operator-password")
+    fields = {"username": "operator", "password": password, "csrfmiddlewaretoken": token[1] if token else ""}
+    browser.post("/admin/login/?next=/admin/inbox/", data=fields, headers={"Referer": server.url}).raise_for_status()
+    return browser
+
+
+def open_socket(server: Private, browser: httpx.Client) -> ClientConnection:
+    cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    address = f"{server.url.replace('http', 'ws', 1)}/admin/inbox/socket"
+    return connect(address, additional_headers={"Cookie": cookies, "Origin": server.url})
+
+
+def committed(server: Private, request_id: str) -> float:
+    """When the request was written, by the wall clock: the database's and ours are one machine's."""
+    sql = "SELECT extract(epoch FROM created_at)::float8 FROM hitl_approvalrequest WHERE id = %s"
+    at: float = server.rows(sql, request_id)[0][0]
+    return at
+
+
+def seen(client: Client, server: Private) -> dict[str, Any]:
+    """Medians, in milliseconds."""
+    browser = log_in(server)
+    told, listed = [], []
+    with open_socket(server, browser) as socket:
+        for _ in range(SAMPLES):
+            asked = client.start()
+            told.append(_told_after(server, socket))
+            client.approve(asked)
+            while _next(socket)[0] != "approved":
+                pass
+    known = _listed(client)
+    for _ in range(SAMPLES):
+        asked = client.start()
+        while not (new := _listed(client) - known):
+            pass
+        now = time.time()  # noqa: TID251 - the database's clock is this machine's
+        listed.append(now - committed(server, new.pop()))
+        client.approve(asked)
+    pages = [_page(browser) for _ in range(PAGES)]
+    return {
+        "committed_to_socket_ms": round(1000 * statistics.median(told), 2),
+        "committed_to_listed_ms": round(1000 * statistics.median(listed), 2),
+        "inbox_ms": round(1000 * statistics.median(pages), 2),
+    }
+
+
+def _next(socket: ClientConnection) -> tuple[str, str]:
+    message = json.loads(socket.recv(timeout=WAIT_SECONDS))
+    return message["status"], message["id"]
+
+
+def _told_after(server: Private, socket: ClientConnection) -> float:
+    while True:
+        status, request_id = _next(socket)
+        if status == "pending":
+            now = time.time()  # noqa: TID251 - the database's clock is this machine's
+            return now - committed(server, request_id)
+
+
+def _listed(client: Client) -> set[str]:
+    return {request["request_id"] for request in client.http.get("/agents/hitl/pending").raise_for_status().json()}
+
+
+def _page(browser: httpx.Client) -> float:
+    began = time.perf_counter()
+    browser.get("/admin/inbox/").raise_for_status()
+    return time.perf_counter() - began
