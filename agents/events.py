@@ -1,14 +1,15 @@
 """A run's events: the only writer of RunEvent, and the wire's vocabulary (contract 3.4.4, 3.4.5, 3.5)."""
 
+import json
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import Exists, QuerySet
+from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from langchain_core.messages import AIMessage
 
-from agents.models import ENDED, Run, RunEvent
+from agents.models import Run
 from aip import hints
 from hitl.models import ApprovalRequest, Status
 from hitl.seal import storable
@@ -24,13 +25,6 @@ def group(run_id: UUID) -> str:
     return f"run.{run_id}"
 
 
-def record(run_id: UUID, key: str, payload: Payload) -> bool:
-    """Append an event, whoever holds the run. False, and nothing, when `key` was reported or the run has ended."""
-    with transaction.atomic():
-        run = locked(run_id)
-        return run.status not in ENDED and append(run, key, payload)
-
-
 def locked(run_id: UUID) -> Run:
     """A run's row, locked, with the database's time in `now`. Raises Run.DoesNotExist."""
     return lock(Run.objects.filter(pk=run_id)).get()
@@ -42,20 +36,27 @@ def lock(runs: QuerySet[Run], *, skip_locked: bool = False) -> QuerySet[Run]:
     return locked.only("status", "started_at", "completed_at")
 
 
+# One statement, after the one that locked the run: it sees every event of before.
+APPEND = """
+    INSERT INTO agents_runevent (run_id, seq, key, payload)
+    SELECT %(run)s, COALESCE((SELECT seq FROM agents_runevent WHERE run_id = %(run)s ORDER BY seq DESC LIMIT 1), 0) + 1,
+           %(key)s, %(payload)s::jsonb
+    ON CONFLICT (run_id, key) DO NOTHING
+"""
+
+
 def append(run: Any, key: str, payload: Payload) -> bool:
     """Append an event to a run whose row the caller has locked; False when `key` was reported before.
 
-    `seq` is handed out under that lock, so a reader never sees a gap that fills later.
+    `seq` is handed out under that lock, so a reader never sees a gap that fills later. `run` has the database's time
+    in `now`.
     """
-    # A statement of its own: the one that waited for the lock would still see the events of before.
-    known = Exists(RunEvent.objects.filter(run=run.pk, key=key))
-    last = RunEvent.objects.filter(run=run.pk).order_by("-seq").values_list("seq", known).first()
-    seq, is_known = last or (0, False)
-    if is_known:
-        return False
     payload["timestamp"] = run.now.isoformat()
     payload["metadata"]["time"] = (run.now - run.started_at).total_seconds() if run.started_at else 0.0
-    RunEvent.objects.create(run_id=run.pk, seq=seq + 1, key=key, payload=storable(payload))
+    with connection.cursor() as cursor:
+        cursor.execute(APPEND, {"run": run.pk, "key": key, "payload": json.dumps(storable(payload))})
+        if cursor.rowcount == 0:
+            return False
     # A hint to those who follow; they read the row.
     transaction.on_commit(lambda: hints.send(group(run.pk), {"type": "run.changed"}), robust=True)
     return True

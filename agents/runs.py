@@ -54,7 +54,8 @@ def start(
     limit = spec["timeout_seconds"]
     with transaction.atomic():
         run = Run.objects.create(agent=agent, input=input, spec=spec, deadline_at=from_now(limit) if limit else None)
-        events.record(run.pk, "opened", events.opened(run.pk, str(llm.Model(**spec["model"]))))
+        run.now = run.created_at  # type: ignore[attr-defined]
+        events.append(run, "opened", events.opened(run.pk, str(llm.Model(**spec["model"]))))
         transaction.on_commit(lambda: _enqueue(run.pk), robust=True)
     return run
 

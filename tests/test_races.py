@@ -114,12 +114,17 @@ def test_a_run_is_claimed_by_one_worker() -> None:
     assert sum(claim is not None for claim in claims) == 1
 
 
+def append(run: Run, key: str) -> bool:
+    with transaction.atomic():
+        return events.append(events.locked(run.pk), key, {"metadata": {}})
+
+
 @pytest.mark.django_db(transaction=True)
 def test_events_written_at_once_are_numbered_without_a_gap() -> None:
     run = a_run()
 
     def write(i: int) -> bool:
-        return all(events.record(run.pk, f"{i}.{n}", {"metadata": {}}) for n in range(5))
+        return all(append(run, f"{i}.{n}") for n in range(5))
 
     assert all(in_threads(12, closing(write)))
     assert list(RunEvent.objects.filter(run=run).values_list("seq", flat=True)) == list(range(1, 61))
@@ -128,7 +133,7 @@ def test_events_written_at_once_are_numbered_without_a_gap() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_the_same_report_by_two_workers_is_one_event() -> None:
     run = a_run()
-    written = in_threads(8, closing(lambda _: events.record(run.pk, "the same", {"metadata": {}})))
+    written = in_threads(8, closing(lambda _: append(run, "the same")))
     assert sum(written) == RunEvent.objects.count() == 1
 
 
