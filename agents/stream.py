@@ -200,7 +200,7 @@ async def follow(run_id: UUID, after: int) -> AsyncIterator[str]:
                 if payload.get("is_final"):
                     yield "data: [DONE]\n\n"
                     return
-            if batch:
+            if len(batch) == BATCH:
                 continue
             try:
                 await asyncio.wait_for(bell.wait(), KEEP_ALIVE_SECONDS)
