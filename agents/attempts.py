@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from langgraph.errors import GraphBubbleUp
 
@@ -28,6 +28,11 @@ FENCE = "SELECT 1 FROM agents_run WHERE id = %s AND attempt = %s AND status = 'r
 LONGEST_DEBT_SECONDS = 60.0
 # How often a call that waits looks whether another one of its step has come to its end.
 BUSY_SECONDS = 0.5
+
+
+def within_limit() -> Q:
+    """Of runs: not past their own limit."""
+    return Q(deadline_at=None) | Q(deadline_at__gt=Now())
 
 
 class Lost(GraphBubbleUp):
@@ -50,7 +55,7 @@ class Attempt:
         self._busy = 0
         self._since = time.monotonic()
         self._parking = False
-        self._has_slot = False
+        self._slots = 0
         self._stops: set[Callable[[], None]] = set()
 
     @contextmanager
@@ -73,10 +78,12 @@ class Attempt:
             yield began + settings.LEASE_SECONDS - age.total_seconds()
 
     def _fence(self, runs: QuerySet[Run]) -> Run:
-        """Raises Lost."""
-        held = runs.filter(pk=self.run_id, attempt=self.number, status=Status.RUNNING).annotate(now=Now())
+        """Raises Lost; also past the run's own limit, at which the sweep fails it."""
+        held = runs.filter(within_limit(), pk=self.run_id, attempt=self.number, status=Status.RUNNING).annotate(
+            now=Now()
+        )
         run: Run | None = held.only("status", "started_at").select_for_update(no_key=True, of=("self",)).first()
-        if run is None:
+        if run is None or self.lost:
             raise self.abandon()
         return run
 
@@ -141,28 +148,29 @@ class Attempt:
         """Whether the calls that wait shall give their threads back. Once it says so it stays so."""
         with _lock:
             if self._busy == 0 and not self._parking:
-                is_over = self.hold_left() <= 0 or not self._has_slot
+                is_over = self.hold_left() <= 0 or self._slots < self._waiting
                 owes_nothing = self._owed <= 0 or time.monotonic() - self._since > LONGEST_DEBT_SECONDS
                 self._parking = stopping.is_set() or (is_over and owes_nothing)
             return self._parking
 
     def _change(self, *, waiting: int = 0, busy: int = 0) -> None:
+        global _held
         self._waiting += waiting
         self._busy += busy
         self._since = time.monotonic()
-        holds = self._waiting > 0 and self._busy == 0
-        if self._has_slot and not holds:
-            _slots.release()
-            self._has_slot = False
-        elif holds and not self._has_slot:
-            self._has_slot = _slots.acquire(blocking=False)
+        # All of them or none: one call that parks takes the others of its step with it.
+        wanted = self._waiting if self._busy == 0 else 0
+        _held -= self._slots
+        self._slots = wanted if _held + wanted <= MOST_HELD else 0
+        _held += self._slots
 
 
 # Set when the worker is asked to stop: what waits parks.
 stopping = threading.Event()
 _lock = threading.RLock()
-# At most half of the worker's threads hold; a run that finds none left parks at once.
-_slots = threading.Semaphore(settings.CELERY_WORKER_CONCURRENCY // 2)
+# Calls that hold, at most half as many as the worker has threads; a run that finds no room for its own parks at once.
+MOST_HELD = settings.CELERY_WORKER_CONCURRENCY // 2
+_held = 0
 _carried: set[Attempt] = set()
 
 

@@ -88,11 +88,12 @@ class Saver(PostgresSaver):
         patiently(lambda: PostgresSaver.put_writes(self, config, writes, task_id, task_path))
 
 
-def forget(run_id: UUID) -> None:
-    """Delete what was kept of a run that ends, in the caller's transaction."""
+def forget(run_ids: Sequence[UUID]) -> None:
+    """Delete what was kept of runs that end, in the caller's transaction."""
+    threads = [str(run_id) for run_id in run_ids]
     with connection.cursor() as cursor:
         for table in TABLES:
-            cursor.execute(f"DELETE FROM {table} WHERE thread_id = %s", [str(run_id)])  # noqa: S608 - our own constant
+            cursor.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", [threads])  # noqa: S608 - our own constant
 
 
 def make_tables(**kwargs: Any) -> None:

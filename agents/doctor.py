@@ -4,8 +4,6 @@ The server mends most of this by itself, within seconds. What stands here after 
 because they are not running, or because somebody changed rows by hand.
 """
 
-import base64
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,9 +20,8 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 from redis import RedisError
 
-from agents import heartbeats, runs
+from agents import heartbeats, queue, runs
 from agents.models import ENDED, REQUEUE_AFTER, Run, Status
-from aip.celery import app
 from hitl import approvals
 from hitl.models import ApprovalRequest, Execution
 from hitl.models import Status as Asked
@@ -59,7 +56,7 @@ def examine() -> Iterator[Finding]:
     yield from _processes()
     yield from _leases()
     try:
-        queued = _in_the_queue()
+        queued = queue.carried()
     except (RedisError, BrokerError, OSError) as e:
         yield Finding(f"Redis cannot be reached ({type(e).__name__})", "start it, or correct REDIS_URL")
     else:
@@ -125,15 +122,6 @@ def _leases() -> Iterator[Finding]:
         yield Finding(f"Runs are held by workers that are gone, {_named(expired)}", "queue them again", give_to_others)
 
 
-def _in_the_queue() -> set[str]:
-    """The runs that the queue carries: waiting for a worker, or given to one that has not begun with it."""
-    with app.connection_for_read() as broker:
-        client = broker.default_channel.client  # type: ignore[attr-defined]
-        waiting = [json.loads(message) for message in client.lrange(app.conf.task_default_queue, 0, -1)]
-        given = [json.loads(message)[0] for message in client.hvals("unacked")]
-    return {json.loads(base64.b64decode(message["body"]))[0][0] for message in (*waiting, *given)}
-
-
 def _lost_by_the_queue(queued: set[str]) -> Iterator[Finding]:
     of_before = Q(updated_at__lt=Now() - REQUEUE_AFTER)
     waiting = Run.objects.filter(of_before, status=Status.QUEUED)
@@ -170,8 +158,8 @@ def _executions_of_the_dead() -> Iterator[Finding]:
 def _close(stray: QuerySet[ApprovalRequest], what: str, remedy: str) -> Iterator[Finding]:
     found = dict(stray.values_list("pk", "run_id"))
     if found:
-        end = partial(approvals.end_with_run, timed_out=False)
-        yield Finding(f"{what}, {_named(found)}", remedy, partial(_each, end, sorted(set(found.values()))))
+        end = partial(approvals.end_with_runs, sorted(set(found.values())), timed_out=False)
+        yield Finding(f"{what}, {_named(found)}", remedy, end)
 
 
 def _runs_without_waits() -> Iterator[Finding]:

@@ -7,7 +7,9 @@ call's `checkpoint_ns`, the decision stands in its row, and the right to run the
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +44,12 @@ UNKNOWN_OUTCOME = (
     "An earlier attempt began at {at} and its outcome is unknown: it may have had its effect, whole or in part. "
     "Approve to run it again."
 )
+NOT_REPEATED = (
+    "An earlier attempt of this call began at {at} and its outcome is unknown. "
+    "The tool was deleted since, so it is not repeated. Go on without it."
+)
+MORE_STARTS = 10
+NOT_STARTED = "The server is too busy to run this call; it did not run."
 CHANGED = "This call is not the one that was approved at {at}, so it did not run: {changes}."
 
 
@@ -75,9 +83,8 @@ class Gate(AgentMiddleware[Any, Any]):
                 return self._run_free(request, handler, spec)
             return self._run_gated(request, handler, spec)
         except ToolGone as e:
-            gone = tool_message(request.tool_call, str(e), failed=True)
-            patiently(lambda: self._withdraw(request, gone))
-            return gone
+            reason = str(e)
+            return patiently(lambda: self._withdraw(request, reason))
 
     def _run_free(self, request: ToolCallRequest, handler: Handler, spec: ToolSpec | None) -> ToolMessage:
         with self.attempt.busy(gated=False):
@@ -97,7 +104,7 @@ class Gate(AgentMiddleware[Any, Any]):
             if approval.status == Status.PENDING:
                 approval = self._await_decision(approval.pk)
             if approval.status == Status.CANCELLED:
-                raise self.attempt.abandon()
+                raise ToolGone  # or the run has ended, as the next write will find
             if approval.status != Status.APPROVED:
                 return self._tell(request, approval)
             if approval.output is not None:  # it ran before, and this is entered again
@@ -122,12 +129,25 @@ class Gate(AgentMiddleware[Any, Any]):
             changed = CHANGED.format(at=_when(approval.closed_at), changes=changes(approval, call))
             has_begun = approval.execution == Execution.STARTED
             return self._ask_again(approval, call, f"{unknown} {changed}" if has_begun else changed)
-        start_before = patiently(lambda: self._claim(approval, again=spec.idempotent))
-        if start_before is None:
+        ran = self._start(request, handler, spec, source, approval)
+        if ran is None:
             return self._ask_again(approval, call, unknown)
-        message, seconds = _run(request.override(tool=self._tool(spec, source, start_before)), handler)
+        message, seconds = ran
         patiently(lambda: self._end(request, message, seconds, approval))
         return message
+
+    def _start(
+        self, request: ToolCallRequest, handler: Handler, spec: ToolSpec, source: str, approval: ApprovalRequest
+    ) -> tuple[ToolMessage, float] | None:
+        """What the tool said, and how long it took; None when it was started before, and may have run."""
+        # A call that was handed over too late has certainly not begun: it is handed over again.
+        for again in (spec.idempotent, *[True] * MORE_STARTS):
+            start_before = patiently(partial(self._claim, approval, again=again))
+            if start_before is None:
+                return None
+            with suppress(sandbox.TooLate):
+                return _run(request.override(tool=self._tool(spec, source, start_before)), handler)
+        return tool_message(request.tool_call, NOT_STARTED, failed=True), 0.0
 
     def _await_decision(self, request_id: UUID) -> ApprovalRequest:
         """Hold on the request's Redis key until it is closed; park when it is time to.
@@ -152,18 +172,15 @@ class Gate(AgentMiddleware[Any, Any]):
         def run_elsewhere(arguments: dict[str, Any]) -> str:
             stop = sandbox.Stop()
             with self.attempt.stoppable(stop):
-                try:
-                    return sandbox.call(
-                        source,
-                        class_name=spec.class_name,
-                        fields=spec.fields,
-                        arguments=arguments,
-                        timeout=spec.timeout_seconds,
-                        start_before=start_before,
-                        stop=stop,
-                    )
-                except sandbox.TooLate:
-                    raise self.attempt.abandon() from None
+                return sandbox.call(
+                    source,
+                    class_name=spec.class_name,
+                    fields=spec.fields,
+                    arguments=arguments,
+                    timeout=spec.timeout_seconds,
+                    start_before=start_before,
+                    stop=stop,
+                )
 
         return build_tool(spec, run_elsewhere)
 
@@ -231,12 +248,19 @@ class Gate(AgentMiddleware[Any, Any]):
         if approval is not None:
             self.attempt.settled()
 
-    def _withdraw(self, request: ToolCallRequest, message: ToolMessage) -> None:
-        """Tell of a call that cannot run any more, whatever was or will be decided about it."""
+    def _withdraw(self, request: ToolCallRequest, reason: str) -> ToolMessage:
+        """What to tell of a call whose tool was deleted, whatever was or will be decided about it."""
         with self.attempt.writing() as run:
-            decided = approvals.withdraw(run.pk, _namespace(request))
-            self._append_result(run, request, message, None, decided)
+            last = approvals.withdraw(run.pk, _namespace(request))
+            if last is not None and last.output is not None:  # it ran before, and that was told
+                has_failed = last.execution == Execution.FAILED
+                return with_note(tool_message(request.tool_call, last.output, failed=has_failed), last)
+            if last is not None and last.execution != Execution.NONE:
+                reason = NOT_REPEATED.format(at=_when(last.execution_started_at))
+            message = tool_message(request.tool_call, reason, failed=True)
+            self._append_result(run, request, message, None, last)
         self.attempt.settled()
+        return message
 
     def _append_result(
         self,
@@ -272,7 +296,7 @@ def _run(request: ToolCallRequest, handler: Handler) -> tuple[ToolMessage, float
     began = time.monotonic()
     try:
         result = handler(request)
-    except GraphBubbleUp:
+    except (GraphBubbleUp, sandbox.TooLate):
         raise
     except (ToolFailed, SandboxUnavailable) as e:
         result = tool_message(request.tool_call, str(e), failed=True)

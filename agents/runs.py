@@ -5,16 +5,18 @@ changes nothing.
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
 from rest_framework.exceptions import NotFound
 
-from agents import checkpoints, events, heartbeats, llm, roster, specs
-from agents.attempts import Attempt, Lost
+from agents import checkpoints, events, heartbeats, llm, queue, roster, specs
+from agents.attempts import Attempt, Lost, within_limit
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Agent, Run, Status
 from aip.db import from_now
 from hitl import approvals
@@ -23,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 # How many runs one look of the sweep queues again, or ends at their limit.
 BATCH = 500
-MAX_REQUEUE_DOUBLINGS = 8
+MAX_REQUEUE_DOUBLINGS = 5
+PAST_ITS_LIMIT = "The run took longer than its limit of {seconds} s, waiting included, and was ended."
 
 
 HOW_IT_ENDED = {
@@ -83,7 +86,7 @@ def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
     has_news = Exists(approvals.news().filter(run_id=OuterRef("pk")))
     takeable = Q(status=Status.QUEUED) | (Q(status=Status.WAITING) & has_news)
     with transaction.atomic():
-        claimed = Run.objects.filter(takeable, pk=run_id).update(
+        claimed = Run.objects.filter(takeable, within_limit(), pk=run_id).update(
             status=Status.RUNNING,
             attempt=F("attempt") + 1,
             holder=heartbeats.name(),
@@ -126,7 +129,7 @@ def end(attempt: Attempt, status: Status, last_event: events.Payload, *, usage: 
     with attempt.writing() as run:
         if usage:
             events.append(run, "usage", events.usage(usage))
-        _end(run, status, last_event)
+        _end([run], status, lambda _: last_event)
 
 
 def cancel(run_id: UUID, *, by: str) -> None:
@@ -138,31 +141,33 @@ def cancel(run_id: UUID, *, by: str) -> None:
         run = events.locked(run_id)
         if run.status in ENDED:
             raise AlreadyEnded(run)
-        _end(run, Status.CANCELLED, events.cancelled(run_id, by))
+        _end([run], Status.CANCELLED, lambda pk: events.cancelled(pk, by))
     logger.info("Run %s was cancelled by %s", run_id, by)
 
 
-def _end(run: Run, status: Status, last_event: events.Payload, *, timed_out: bool = False) -> None:
-    """End a run whose row is locked. A request that is still open then can have no effect any more."""
-    approvals.end_with_run(run.pk, timed_out=timed_out)
-    events.append(run, "end", last_event)
-    Run.objects.filter(pk=run.pk).update(status=status, holder="", completed_at=Now(), updated_at=Now())
-    checkpoints.forget(run.pk)
+def _end(
+    ending: Sequence[Run], status: Status, last_event: Callable[[UUID], events.Payload], *, timed_out: bool = False
+) -> None:
+    """End runs whose rows are locked. A request that is still open then can have no effect any more."""
+    ids = [run.pk for run in ending]
+    approvals.end_with_runs(ids, timed_out=timed_out)
+    for run in ending:
+        events.append(run, "end", last_event(run.pk))
+    Run.objects.filter(pk__in=ids).update(status=status, holder="", completed_at=Now(), updated_at=Now())
+    checkpoints.forget(ids)
 
 
 def end_overdue() -> int:
     """Fail the runs that are past their own limit; how many. One whose row is locked is looked at next time."""
-    overdue = Run.objects.filter(status__in=LIVING, deadline_at__lte=Now())
-    found = list(overdue.order_by("deadline_at").values_list("pk", "spec__timeout_seconds")[:BATCH])
-    ended = 0
-    for pk, limit in found:
-        reason = f"The run took longer than its limit of {limit} seconds, waiting included, and was ended."
-        with transaction.atomic():
-            run = events.lock(overdue.filter(pk=pk), skip_locked=True).first()
-            if run is not None:
-                _end(run, Status.FAILED, events.failed(pk, reason), timed_out=True)
-                ended += 1
-    return ended
+    overdue = Run.objects.filter(status__in=LIVING, deadline_at__lte=Now()).order_by("deadline_at")
+    with transaction.atomic():
+        ending: list[Any] = list(
+            events.lock(overdue.annotate(limit=KT("spec__timeout_seconds")), skip_locked=True)[:BATCH]
+        )
+        reasons = {run.pk: PAST_ITS_LIMIT.format(seconds=run.limit) for run in ending}
+        if ending:
+            _end(ending, Status.FAILED, lambda pk: events.failed(pk, reasons[pk]), timed_out=True)
+    return len(ending)
 
 
 def expired() -> QuerySet[Run]:
@@ -182,7 +187,14 @@ def lose_expired() -> int:
         lost = gone.filter(pk__in=locked).update(status=Status.QUEUED, holder="", requeue_at=Now(), updated_at=Now())
     if lost:
         logger.warning("The lease of %d runs has expired; they are queued again", lost)
+        _all_are_due()  # what else was given to that worker is gone with it
     return lost
+
+
+def _all_are_due() -> None:
+    """Let the next look of the sweep queue again all that waits for a worker."""
+    with_news = Q(status=Status.WAITING, pk__in=approvals.news().values("run_id"))
+    Run.objects.filter(Q(status=Status.QUEUED) | with_news).update(requeue_at=Now(), requeues=0)
 
 
 def resume(run_id: UUID) -> None:
@@ -222,17 +234,24 @@ def unpark(run_id: UUID) -> None:
 def requeue_lost() -> int:
     """Queue again what the queue has lost: what is queued for too long, or parked though it has news; how many.
 
-    Each time a run waits twice as long for the next, up to an hour, until a worker takes it. One that is in the queue
-    twice is claimed once. Raises kombu's OperationalError when Redis is away; that attempt does not count.
+    Each time a run waits twice as long for the next, up to five minutes, until a worker takes it; but when Redis has
+    lost its memory, all at once. One that is in the queue twice is claimed once. Raises kombu's OperationalError or
+    RedisError when Redis is away; that attempt does not count.
     """
-    due = Run.objects.filter(requeue_at__lt=Now()).order_by("requeue_at")
+    if queue.is_new():
+        _all_are_due()
+        queue.mark()
+    due = Run.objects.filter(requeue_at__lte=Now()).order_by("requeue_at")
     queued = due.filter(status=Status.QUEUED)
     with_news = due.filter(status=Status.WAITING, pk__in=approvals.news().values("run_id"))
     found = [row for lost in (queued, with_news) for row in lost.values_list("pk", "status", "requeues")[:BATCH]]
     for pk, status, requeues in found:
         wait = REQUEUE_AFTER * 2 ** min(requeues + 1, MAX_REQUEUE_DOUBLINGS)
-        with transaction.atomic():
-            still = Run.objects.filter(pk=pk, status=status, requeues=requeues)
-            if still.update(requeues=F("requeues") + 1, requeue_at=Now() + wait):
+        still = Run.objects.filter(pk=pk, status=status)
+        if still.filter(requeues=requeues).update(requeues=requeues + 1, requeue_at=Now() + wait):
+            try:
                 _enqueue(pk)
+            except Exception:
+                still.filter(requeues=requeues + 1).update(requeues=requeues, requeue_at=Now())
+                raise
     return len(found)

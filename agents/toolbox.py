@@ -17,6 +17,9 @@ MAX_SOURCE_BYTES = 1_000_000
 class ToolGone(Exception):
     """The tool was deleted; says so to the model."""
 
+    def __init__(self) -> None:
+        super().__init__("This tool was deleted, so the call did not run. Go on without it.")
+
 
 class NameTaken(Exception):
     """Another living tool has the name."""
@@ -32,7 +35,7 @@ def code(tool_id: UUID, version_id: UUID) -> tuple[str, str]:
     found = ToolVersion.objects.filter(pk=version_id).values_list("source", living).first()
     source, is_living = found or ("", False)
     if not is_living:
-        raise ToolGone("This tool was deleted, so the call did not run. Go on without it.")
+        raise ToolGone
     return source, _digest(source.encode())
 
 

@@ -4,6 +4,7 @@ Every move is one UPDATE that names the state it expects, so whoever comes secon
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -189,35 +190,26 @@ def _overdue() -> QuerySet[ApprovalRequest]:
     return ApprovalRequest.objects.filter(status=Status.PENDING, timeout_at__lte=Now())
 
 
-def end_with_run(run_id: UUID, *, timed_out: bool) -> None:
-    """Close what still waits for a run that ends: as `timeout_skip` at the run's own limit, else as `cancelled`.
+def end_with_runs(run_ids: Sequence[UUID], *, timed_out: bool) -> None:
+    """Close what still waits for runs that end: as `timeout_skip` at the run's own limit, else as `cancelled`.
 
-    Nobody decided what is cancelled, so there is no Decision. Nothing of the run is news after this, and the outcome
-    of what runs is unknown.
+    Nobody decided what is cancelled, so there is no Decision. Nothing of the runs is news after this, and the outcome
+    of what runs is unknown. As `time_out` it rings for nobody at a limit.
     """
-    waiting_ids = list(
-        ApprovalRequest.objects.filter(run_id=run_id, status=Status.PENDING).values_list("pk", flat=True)
-    )
-    if timed_out:
-        still_open = ApprovalRequest.objects.filter(pk__in=waiting_ids, status=Status.PENDING)
-        _close(
-            still_open.select_for_update(no_key=True),
-            Status.TIMEOUT_SKIP,
-            operator_input=RUN_TIMEOUT_NOTE,
-            source=Source.TIMEOUT,
+    with transaction.atomic(savepoint=False):
+        still_open = ApprovalRequest.objects.filter(run_id__in=run_ids, status=Status.PENDING)
+        still_open = still_open.select_for_update(no_key=True).defer("arguments", "context")
+        if timed_out:
+            _close(still_open, Status.TIMEOUT_SKIP, operator_input=RUN_TIMEOUT_NOTE, source=Source.TIMEOUT)
+        else:
+            _ring(*_cancel(still_open))
+        theirs = ApprovalRequest.objects.filter(run_id__in=run_ids).exclude(status=Status.PENDING)
+        began = Q(execution=Execution.STARTED)  # nobody will report of it any more
+        theirs.filter(Q(settled_at=None) | began).update(
+            settled_at=Coalesce("settled_at", Now()),
+            execution=Case(When(began, then=Value(Execution.UNKNOWN)), default=F("execution")),
+            execution_ended_at=Case(When(began, then=Now()), default=F("execution_ended_at")),
         )
-    for pk in waiting_ids:
-        if not timed_out:
-            _cancel(pk)
-        _ring(pk)
-    theirs = ApprovalRequest.objects.filter(run_id=run_id).exclude(status=Status.PENDING)
-    began = Q(execution=Execution.STARTED)
-    theirs.filter(Q(settled_at=None) | began).update(
-        settled_at=Coalesce("settled_at", Now()),
-        # Nobody will report of it any more.
-        execution=Case(When(began, then=Value(Execution.UNKNOWN)), default=F("execution")),
-        execution_ended_at=Case(When(began, then=Now()), default=F("execution_ended_at")),
-    )
 
 
 def withdraw(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
@@ -225,17 +217,22 @@ def withdraw(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
     last = _last(run_id, checkpoint_ns)
     if last is None:
         return None
-    is_open = last.status == Status.PENDING
-    if is_open:
-        _cancel(last.pk)
+    this = ApprovalRequest.objects.filter(pk=last.pk)
+    is_open = bool(_cancel(this.filter(status=Status.PENDING).select_for_update(no_key=True)))
+    this.filter(execution=Execution.STARTED).update(execution=Execution.UNKNOWN, execution_ended_at=Now())
     settle(last.pk)
-    return None if is_open else last
+    return None if is_open or last.status == Status.CANCELLED else last
 
 
-def _cancel(request_id: UUID) -> None:
-    still_open = ApprovalRequest.objects.filter(pk=request_id, status=Status.PENDING)
-    if still_open.update(status=Status.CANCELLED, closed_at=Now()):
-        _announce(request_id, Status.CANCELLED)
+def _cancel(open_ones: QuerySet[ApprovalRequest]) -> list[UUID]:
+    """Close requests, which are locked as they are read, without a decision; their ids."""
+    ids = list(open_ones.values_list("pk", flat=True))
+    if ids:
+        still = ApprovalRequest.objects.filter(pk__in=ids, status=Status.PENDING)
+        still.update(status=Status.CANCELLED, closed_at=Now())
+    for pk in ids:
+        _announce(pk, Status.CANCELLED)
+    return ids
 
 
 def settle(request_id: UUID) -> None:
@@ -274,8 +271,9 @@ def _announce(request_id: UUID, status: str) -> None:
     transaction.on_commit(lambda: events.announce(request_id, status), robust=True)
 
 
-def _ring(request_id: UUID) -> None:
-    transaction.on_commit(lambda: waiting.wake(request_id), robust=True)
+def _ring(*request_ids: UUID) -> None:
+    if request_ids:
+        transaction.on_commit(lambda: waiting.wake(*request_ids), robust=True)
 
 
 def _log(request: ApprovalRequest, decision: Decision) -> None:

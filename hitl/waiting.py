@@ -31,14 +31,15 @@ def _blocking() -> "redis.Redis":
     return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=SLICE_SECONDS + 2)
 
 
-def wake(request_id: UUID) -> None:
-    """Ring for a request that has just been closed. A list still rings for who comes a moment late.
+def wake(*request_ids: UUID) -> None:
+    """Ring for requests that have just been closed. A list still rings for who comes a moment late.
 
     Raises redis.RedisError after at most two seconds when Redis is away.
     """
     pipe = _ringing().pipeline()
-    pipe.lpush(closed_key(request_id), "1")
-    pipe.expire(closed_key(request_id), KEY_TTL_SECONDS)
+    for request_id in request_ids:
+        pipe.lpush(closed_key(request_id), "1")
+        pipe.expire(closed_key(request_id), KEY_TTL_SECONDS)
     pipe.execute()
 
 
@@ -47,6 +48,8 @@ def wait(request_id: UUID, seconds: float) -> None:
     seconds = max(0.05, min(seconds, SLICE_SECONDS))
     try:
         _blocking().blpop([closed_key(request_id)], timeout=seconds)
+    except redis.MaxConnectionsError:  # very many calls of one step, one of which runs: they look at the rows
+        time.sleep(min(seconds, 1.0))
     except redis.RedisError as e:
         logger.warning("Redis is away, looking at the row every %.0f s: %s", SLICE_SECONDS, type(e).__name__)
         time.sleep(min(seconds, 1.0))

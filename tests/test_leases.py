@@ -1,6 +1,8 @@
 """Who holds a run: every move of a run and of its calls, at once by many, and by those who lost it."""
 
 import threading
+import time
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from agents import attempts, checkpoints, events, heartbeats, runs
 from agents.attempts import Attempt, Lost
@@ -21,6 +24,9 @@ from tests.conftest import in_threads
 from tests.hitl.calls import a_call, open_one
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("servers")]
+
+
+FAR = Now() + timedelta(hours=1)
 
 
 def a_run(status: Status = Status.QUEUED, **fields: Any) -> Run:
@@ -154,12 +160,41 @@ def test_who_lost_the_run_can_write_nothing() -> None:
 
 def test_who_holds_the_run_keeps_others_from_it_while_it_writes() -> None:
     """The fence is a lock: between the look and the write nobody takes the run away, and the sweep does not wait."""
-    run = a_run(Status.RUNNING, holder="a dead one", deadline_at=Now())
+    run = a_run(Status.RUNNING, holder="a dead one", deadline_at=Now() + timedelta(seconds=0.5))
     looks = [runs.lose_expired, runs.end_overdue]
     with Attempt(run.pk, 1).writing():
+        time.sleep(0.6)
         assert at_once(2, lambda i: looks[i]()) == [0, 0]
     assert runs.lose_expired() == 1
-    assert fresh(run).status == Status.QUEUED
+    assert runs.end_overdue() == 1
+
+
+def test_past_its_own_limit_a_run_is_not_taken_and_nothing_of_it_is_written_or_started() -> None:
+    """Also while no sweep is there to end it."""
+    run = a_run(Status.RUNNING, deadline_at=Now())
+    attempt = Attempt(run.pk, 1)
+    for fenced in (attempt.writing, attempt.starting):
+        with pytest.raises(Lost), fenced():
+            pass
+    assert runs.claim(a_run(Status.QUEUED, deadline_at=Now()).pk) is None
+
+
+def test_hundreds_of_runs_that_reach_their_limit_together_are_ended_with_few_statements() -> None:
+    agent = Agent.objects.create(name="agent")
+    spec = {"agent_name": "agent", "timeout_seconds": 9}
+    ended = [Run(agent=agent, input="go", spec=spec, status=Status.WAITING, deadline_at=Now()) for _ in range(200)]
+    Run.objects.bulk_create(ended)
+    ApprovalRequest.objects.bulk_create(
+        ApprovalRequest(**asdict(a_call(run_id=run.pk)), timeout_seconds=60, created_at=Now(), timeout_at=FAR)
+        for run in ended
+    )
+    with CaptureQueriesContext(connection) as queries:
+        assert runs.end_overdue() == 200
+    assert len(queries) < 200 + 15  # each has its last event
+    assert Run.objects.filter(status=Status.FAILED).count() == 200
+    assert Decision.objects.filter(operator_input="TIMEOUT of the run").count() == 200
+    (said,) = set(RunEvent.objects.values_list("payload__content", flat=True))
+    assert said == "The run took longer than its limit of 9 s, waiting included, and was ended."
 
 
 def test_a_process_that_stands_still_within_a_transaction_is_cut_off_with_its_lease(settings: Any) -> None:

@@ -221,7 +221,7 @@ def test_a_run_fails_at_its_own_limit_whether_it_waits_or_runs(
     for stream in (waiting, running):
         final = stream.finish(10)
         assert final["task_state"] == "failed"
-        assert final["content"].startswith("The run took longer than its limit of 3 seconds")
+        assert final["content"].startswith("The run took longer than its limit of 3 s,")
     assert time.monotonic() - began < 6
     decided = (
         "SELECT d.decision, d.operator_input FROM hitl_decision d JOIN hitl_approvalrequest r ON r.id = request_id"

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from agents import doctor, heartbeats, runs
 from agents.models import Agent, Heartbeat, Run, Status
+from agents.queue import carried, mark
 from aip.celery import app
 from hitl import approvals
 from hitl.models import ApprovalRequest, Execution, Source
@@ -32,6 +33,11 @@ def alive(transactional_db: None) -> None:
     """A server at which nothing is wrong."""
     for kind in ("worker", "sweep"):
         heartbeats.beat(kind)
+    wipe()
+    mark()
+
+
+def wipe() -> None:
     with app.connection_for_write() as broker:
         broker.default_channel.client.flushall()
 
@@ -53,7 +59,7 @@ def decided(run: Run, by: User) -> ApprovalRequest:
 
 
 def queue() -> list[str]:
-    return sorted(doctor._in_the_queue())
+    return sorted(carried())
 
 
 def held_by_the_dead(alice: User) -> Callable[[], bool]:
@@ -71,8 +77,7 @@ def never_resumed(alice: User) -> Callable[[], bool]:
     run = a_run(Status.WAITING)
     decided(run, alice)
     ApprovalRequest.objects.update(created_at=BEFORE, closed_at=BEFORE)
-    with app.connection_for_write() as broker:
-        broker.default_channel.client.flushall()
+    wipe()
     return lambda: queue() == [str(run.pk)]
 
 
@@ -154,7 +159,7 @@ def test_it_names_a_setting_that_is_wrong(settings: Any) -> None:
 
 def test_it_says_that_redis_is_away(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     away = "redis+socket:///tmp/there-is-no-such-socket"
-    monkeypatch.setitem(app.conf, "broker_read_url", away)
+    monkeypatch.setitem(app.conf, "broker_write_url", away)
     (finding,) = doctor.examine()
     assert finding.what.startswith("Redis cannot be reached")
 

@@ -231,6 +231,29 @@ def test_a_tool_that_is_deleted_while_its_call_waits_does_not_run(call: Call, al
     assert RunEvent.objects.filter(key=f"result:{call.namespace}").count() == 1
 
 
+def test_of_a_call_that_began_before_its_tool_was_deleted_it_is_not_said_that_it_did_not_run(
+    call: Call, alice: User
+) -> None:
+    request = open_of(call)
+    approvals.decide(request.pk, decision=Status.APPROVED, by=alice, source=Source.API)
+    assert approvals.claim_execution(request.pk)
+    Tool.objects.update(deleted_at=Now())
+    said = call.enter().text
+    assert said.startswith("An earlier attempt of this call began at 20")
+    assert "its outcome is unknown" in said
+    (request,) = call.rounds()
+    assert (call.ran, request.execution) == ([], Execution.UNKNOWN)
+
+
+def test_what_ran_before_its_tool_was_deleted_is_told_as_it_was(call: Call, alice: User) -> None:
+    approve_soon(call, alice)
+    first = call.enter()
+    Tool.objects.update(deleted_at=Now())
+    again = call.enter()
+    assert (again.text, again.status) == (first.text, first.status)
+    assert len(call.ran) == 1
+
+
 def test_a_worker_that_lost_the_run_starts_nothing_and_writes_nothing(call: Call, alice: User) -> None:
     old = call.claim()
     approvals.decide(open_of(call).pk, decision=Status.APPROVED, by=alice, source=Source.API)

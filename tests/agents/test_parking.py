@@ -5,11 +5,12 @@ import threading
 import time
 from typing import Any
 
+import psutil
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from agents import attempts, gate, runs
+from agents import attempts, gate, runs, sandbox
 from agents.models import Run, RunEvent, Status
 from hitl.models import Execution
 from tests.agents.runs import (
@@ -129,7 +130,7 @@ def somebody_waits_for_the_row() -> bool:
 def test_a_worker_whose_threads_are_taken_parks_at_once(
     world: Listener, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "_slots", threading.Semaphore(1))
+    monkeypatch.setattr(attempts, "MOST_HELD", 1)
     agent = gated_agent(world)
     held, parked = start(agent), start(agent)
     thread = carry(held)
@@ -139,6 +140,46 @@ def test_a_worker_whose_threads_are_taken_parks_at_once(
     decide(requests(held)["reporter"], "skipped", alice)
     thread.join(20)
     assert carried(held).status == Status.SUCCEEDED
+
+
+def test_a_run_with_more_calls_than_may_hold_parks_at_once(
+    world: Listener, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call that holds costs a thread and a connection with Redis."""
+    monkeypatch.setattr(attempts, "MOST_HELD", 2)
+    run = start(gated_agent(world, "a", "b", "c"))
+    assert carried(run).status == Status.WAITING
+    decide(requests(run)["a"], "approved", alice)
+    assert carried(run).status == Status.WAITING
+    assert requests(run)["a"].execution == Execution.FINISHED
+
+
+def test_a_call_that_is_handed_over_too_late_is_handed_over_again_and_hurts_no_other(
+    world: Listener, alice: User, settings: Any
+) -> None:
+    settings.LEASE_SECONDS = 2
+    run = start(gated_agent(world, "late", "slow"))
+    thread = carry(run)
+    asked = await_requests(run, 2)
+    world.delays[run.input, "slow"] = 6.0
+    decide(asked["slow"], "approved", alice)
+    eventually(lambda: world.count(run.input))
+    assert sandbox._host is not None
+    helper = psutil.Process(sandbox._host.process.pid)
+    helper.suspend()
+    try:
+        decide(asked["late"], "approved", alice)
+        eventually(lambda: requests(run)["late"].execution == Execution.STARTED)
+        time.sleep(settings.LEASE_SECONDS + 0.2)
+    finally:
+        helper.resume()
+    thread.join(30)
+    assert fresh(run).status == Status.SUCCEEDED
+    assert {name: (r.execution, r.round) for name, r in requests(run).items()} == {
+        "late": (Execution.FINISHED, 1),
+        "slow": (Execution.FINISHED, 1),
+    }
+    assert world.count(run.input) == 2
 
 
 def test_a_worker_that_is_asked_to_stop_parks(world: Listener, monkeypatch: pytest.MonkeyPatch) -> None:

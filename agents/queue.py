@@ -1,0 +1,39 @@
+"""What the queue carries. Redis may lose all of it: the rows say what has to run."""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import Redis
+
+from aip.celery import app
+
+# There as long as Redis remembers.
+MARK = "aip:queue"
+
+
+@contextmanager
+def _redis() -> Iterator["Redis"]:
+    """Raises kombu's OperationalError, RedisError."""
+    with app.connection_for_write() as broker:
+        yield broker.default_channel.client  # type: ignore[attr-defined]
+
+
+def is_new() -> bool:
+    """Whether Redis has lost its memory since `mark`."""
+    with _redis() as client:
+        return not client.exists(MARK)
+
+
+def mark() -> None:
+    with _redis() as client:
+        client.set(MARK, "1")
+
+
+def carried() -> set[str]:
+    """The ids of the runs in it: those that wait for a worker, or were given to one that has not begun with them."""
+    with _redis() as client:
+        waiting = [json.loads(message) for message in client.lrange(app.conf.task_default_queue, 0, -1)]
+        given = [json.loads(message)[0] for message in client.hvals("unacked")]
+    return {json.loads(base64.b64decode(message["body"]))[0][0] for message in (*waiting, *given)}
