@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
@@ -22,6 +22,9 @@ INTERVAL_SECONDS = 2.0
 # A process that has not beaten for so long counts as dead.
 STALE_SECONDS = 10
 FORGET_SECONDS = 3600
+HEARTBEAT = "heartbeat"
+# More than a database or a Redis that does not answer takes of one round, by the time-outs of their connections.
+LONGEST_ROUND_SECONDS = 30
 
 
 # A container that starts again has the host name and the process id of the one before.
@@ -57,17 +60,47 @@ def stop(kind: str) -> None:
     Heartbeat.objects.filter(kind=kind, name=name()).delete()
 
 
-def keep_beating(kind: str, stopped: threading.Event, look: Callable[[], object] = lambda: None) -> None:
-    """Beat, and `look` after what depends on it, until `stopped`; a database that is away is waited for."""
+class Watchdog:
+    """Ends this process when one of its loops stands still, so that whoever keeps it alive starts another.
+
+    A process that beats while it does not work, or works while it cannot beat, is worse than a dead one. The time
+    is counted by the watchdog's own looks: a process that was stopped as a whole stands still nowhere.
+    """
+
+    def __init__(self, *loops: str) -> None:
+        self.missed = dict.fromkeys(loops, 0)
+
+    def seen(self, loop: str) -> None:
+        self.missed[loop] = 0
+
+    def guard(self, stopped: threading.Event) -> None:
+        most = max(settings.LEASE_SECONDS, LONGEST_ROUND_SECONDS)
+        while not stopped.wait(1):
+            for loop in self.missed:
+                self.missed[loop] += 1
+                if self.missed[loop] > most:
+                    logger.critical("The loop '%s' has stood still for %d s; this process ends itself", loop, most)
+                    os._exit(1)
+
+
+def keep_beating(
+    kind: str, stopped: threading.Event, watchdog: Watchdog, look: Callable[[], object] = lambda: None
+) -> None:
+    """Beat, and `look` after what depends on it, until `stopped`; a database that is away is waited for.
+
+    Keeps its connection, so that no crowd at the pool makes a beat late.
+    """
     while not stopped.is_set():
+        watchdog.seen(HEARTBEAT)
         try:
-            with borrowed_connection():
-                beat(kind)
-                look()
+            beat(kind)
+            look()
         except DatabaseError as e:
             logger.warning("No heartbeat written: %s", type(e).__name__)
+            connection.close()
         except Exception:  # who stops beating loses all that it holds, and everything that it takes after
             logger.exception("A look at what depends on the heartbeat failed")
+            connection.close()
         stopped.wait(INTERVAL_SECONDS)
     with borrowed_connection():
         stop(kind)

@@ -33,8 +33,10 @@ class Watch:
 
 def _begin(**kwargs: Any) -> None:
     sandbox.warm()
-    beating = ("worker", _stopped, Watch().look)
+    watchdog = heartbeats.Watchdog(heartbeats.HEARTBEAT)
+    beating = ("worker", _stopped, watchdog, Watch().look)
     threading.Thread(target=heartbeats.keep_beating, args=beating, name="heartbeat", daemon=True).start()
+    threading.Thread(target=watchdog.guard, args=(_stopped,), name="watchdog", daemon=True).start()
 
 
 def _park(**kwargs: Any) -> None:

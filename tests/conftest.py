@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -81,18 +82,12 @@ def reporter(server: live.Live) -> dict[str, Any]:
 
 
 def in_threads(number: int, work: Any) -> list[Any]:
-    """What `work(i)` gives in `number` threads that all begin at the same moment."""
+    """What `work(i)` gives in `number` threads that all begin at the same moment; raises what one of them raised."""
     barrier = threading.Barrier(number)
-    results: list[Any] = [None] * number
 
-    def one(i: int) -> None:
+    def one(i: int) -> Any:
         barrier.wait(30)
-        results[i] = work(i)
+        return work(i)
 
-    threads = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not any(thread.is_alive() for thread in threads)
-    return results
+    with ThreadPoolExecutor(number) as executor:
+        return [future.result(60) for future in [executor.submit(one, i) for i in range(number)]]

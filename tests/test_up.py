@@ -23,7 +23,7 @@ from aip import embedded
 from aip.children import is_gone
 from aip.data_dir import SECRETS, CannotStart
 from aip.management.commands.up import find_address
-from tests.live import says
+from aip.trials.private import says
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 OURS = ("DATABASE_URL", "REDIS_URL", "AIP_", "DJANGO_", "ALLOWED_HOSTS", "HITL_")

@@ -97,6 +97,16 @@ def test_it_makes_text_of_any_result(value, text):
     assert run(tool(f"return {value}")) == text
 
 
+def test_a_call_whose_right_to_start_has_lapsed_does_not_start() -> None:
+    def call(start_before: float) -> str:
+        source = tool("return 'ran'")
+        return sandbox.call(source, class_name="Probe", fields={}, arguments={}, timeout=10, start_before=start_before)
+
+    assert call(time.monotonic() + 10) == "ran"
+    with pytest.raises(sandbox.TooLate):
+        call(time.monotonic() - 0.01)
+
+
 def test_arguments_that_look_like_a_tool_call_are_arguments():
     source = tool("return type + id", arguments=", type, id, args")
     assert run(source, type="tool_call", id="1", args={"type": "x", "id": "y", "args": {}}) == "tool_call1"

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -40,9 +41,10 @@ class Leases:
             runs.lose_expired()
 
 
-def every_second(stopped: threading.Event, *duties: Callable[[], object]) -> None:
+def every_second(stopped: threading.Event, seen: Callable[[], None], *duties: Callable[[], object]) -> None:
     """Do each duty, each failing on its own; a database or queue that is away is waited for."""
     while not stopped.is_set():
+        seen()
         for duty in duties:
             try:
                 with borrowed_connection():
@@ -57,6 +59,14 @@ def every_second(stopped: threading.Event, *duties: Callable[[], object]) -> Non
         stopped.wait(INTERVAL_SECONDS)
 
 
+# Loops of their own, so that neither a queue that does not answer nor many runs to end delay a deadline.
+LOOPS: dict[str, tuple[Callable[[], object], ...]] = {
+    "deadlines": (approvals.time_out_overdue, Leases().look, heartbeats.forget_the_dead),
+    "limits": (runs.end_overdue,),
+    "queue": (runs.requeue_lost,),
+}
+
+
 class Command(BaseCommand):
     help = "Keep deadlines, give lost runs to other workers and queue them again, every second. Two do no harm."
 
@@ -64,14 +74,13 @@ class Command(BaseCommand):
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
-        # Of their own, so that neither a queue that does not answer nor many runs to end delay a deadline.
-        threads = [
-            threading.Thread(target=heartbeats.keep_beating, args=("sweep", stopped), name="heartbeat"),
-            threading.Thread(target=every_second, args=(stopped, runs.requeue_lost), name="queue"),
-            threading.Thread(target=every_second, args=(stopped, runs.end_overdue), name="limits"),
-        ]
+        watchdog = heartbeats.Watchdog(heartbeats.HEARTBEAT, *LOOPS)
+        work: list[tuple[str, Callable[..., None], tuple[Any, ...]]]
+        work = [(heartbeats.HEARTBEAT, heartbeats.keep_beating, ("sweep", stopped, watchdog))]
+        work += [(name, every_second, (stopped, partial(watchdog.seen, name), *LOOPS[name])) for name in LOOPS]
+        threads = [threading.Thread(target=loop, args=args, name=name, daemon=True) for name, loop, args in work]
         for thread in threads:
             thread.start()
-        every_second(stopped, approvals.time_out_overdue, Leases().look, heartbeats.forget_the_dead)
+        watchdog.guard(stopped)
         for thread in threads:
             thread.join(timeout=5)

@@ -1,0 +1,134 @@
+"""What happens between somebody's look and their write: each lock, held by another at that moment."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from agents import checkpoints, runs
+from agents.attempts import Attempt, Lost
+from agents.models import Status
+from hitl import approvals
+from hitl.models import ApprovalRequest, Decision, Execution, Source
+from hitl.models import Status as Asked
+from tests.hitl.calls import a_call, open_one
+from tests.live import eventually
+from tests.test_leases import a_run, fresh, started
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("servers")]
+
+
+def beside(work: Callable[[], Any], table: str) -> "Future[Any]":
+    """`work` in another thread, which by now waits for a lock on a row of `table` that we hold."""
+    executor = ThreadPoolExecutor(1)
+
+    def run() -> Any:
+        try:
+            return work()
+        finally:
+            connection.close()
+
+    begun = executor.submit(run)
+    executor.shutdown(wait=False)
+    eventually(lambda: somebody_waits(table))
+    return begun
+
+
+def somebody_waits(table: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees the same all along otherwise
+        sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ %s"
+        cursor.execute(sql, [table])
+        return cursor.fetchone() is not None
+
+
+def decide(request: ApprovalRequest, by: User, word: Asked = Asked.APPROVED) -> Decision:
+    return approvals.decide(request.pk, decision=word, by=by, source=Source.API)
+
+
+def test_a_second_decision_that_waits_for_the_first_comes_too_late(alice: User, bob: User) -> None:
+    request = open_one()
+    with transaction.atomic():
+        decide(request, alice)
+        second = beside(lambda: decide(request, bob, Asked.REJECTED), "hitl_approvalrequest")
+    with pytest.raises(approvals.AlreadyClosed, match="already approved by alice"):
+        second.result(20)
+
+
+def test_a_deadline_that_passes_while_a_decision_is_written_closes_nothing(alice: User) -> None:
+    request = open_one(timeout_seconds=0.3)
+    with transaction.atomic():
+        decide(request, alice)
+        time.sleep(0.4)
+        late = beside(lambda: approvals.time_out(request.pk), "hitl_approvalrequest")
+    assert late.result(20) is False
+
+
+@pytest.mark.parametrize("end", ["limit", "cancel"])
+def test_a_run_that_ends_while_a_decision_is_written_leaves_the_decision(alice: User, end: str) -> None:
+    run = a_run(Status.WAITING, deadline_at=Now())
+    request = open_one(run_id=run.pk)
+    work = {"limit": runs.end_overdue, "cancel": lambda: runs.cancel(run.pk, by="bob")}[end]
+    with transaction.atomic():
+        decide(request, alice)
+        ending = beside(work, "hitl_approvalrequest")
+    ending.result(20)
+    request.refresh_from_db()
+    assert (request.status, Decision.objects.get().decision) == (Asked.APPROVED, Asked.APPROVED)
+    assert fresh(run).status in (Status.FAILED, Status.CANCELLED)
+
+
+def test_of_two_who_cancel_the_second_comes_too_late() -> None:
+    run = a_run(Status.WAITING)
+    with transaction.atomic():
+        runs.cancel(run.pk, by="alice")
+        second = beside(lambda: runs.cancel(run.pk, by="bob"), "agents_run")
+    with pytest.raises(runs.AlreadyEnded):
+        second.result(20)
+
+
+def saver_of(run_id: Any) -> checkpoints.Saver:
+    return checkpoints.Saver(Attempt(run_id, 1))
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status != Status.RUNNING])
+def test_a_run_that_is_not_carried_any_more_gets_no_checkpoint(status: Status) -> None:
+    run = a_run(status, attempt=1)
+    config: Any = {"configurable": {"thread_id": str(run.pk), "checkpoint_ns": "", "checkpoint_id": "1"}}
+    with pytest.raises(Lost):
+        saver_of(run.pk).put_writes(config, [("messages", "x")], "task")
+
+
+def test_the_fence_of_the_checkpoints_is_a_lock() -> None:
+    run = a_run(Status.RUNNING)
+    with saver_of(run.pk)._cursor(pipeline=True):
+        cancelling = beside(lambda: runs.cancel(run.pk, by="alice"), "agents_run")
+        assert fresh(run).status == Status.RUNNING
+    cancelling.result(20)
+    assert fresh(run).status == Status.CANCELLED
+
+
+def test_a_call_met_again_finds_its_last_round() -> None:
+    request = started()
+    call = a_call(run_id=request.run_id, checkpoint_ns=request.checkpoint_ns)
+    second = approvals.ask_again(request, call, "why")
+    assert approvals.open_request(call, timeout_seconds=60, context={}).pk == second.pk
+
+
+def test_a_call_that_has_ended_is_not_repeated() -> None:
+    request = started()
+    approvals.end_execution(request.pk, execution=Execution.FINISHED, output="done")
+    assert not approvals.claim_repetition(request)
+
+
+def test_a_deadline_that_was_met_is_not_met_again(alice: User) -> None:
+    request = open_one(timeout_seconds=0.05)
+    decide(request, alice, Asked.SKIPPED)
+    eventually(lambda: ApprovalRequest.objects.filter(timeout_at__lt=Now()).exists())
+    assert not approvals.time_out(request.pk)
+    assert approvals.time_out_overdue() == 0
