@@ -20,7 +20,7 @@ import redis
 
 from aip import children, embedded
 from aip.data_dir import SECRETS, CannotStart, account, claim, may
-from tests.live import says
+from aip.trials.private import says
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 AS_ROOT = os.geteuid() == 0
