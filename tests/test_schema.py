@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.urls import get_resolver
 
 from tests.live import Live
-from tests.test_contract import ENDPOINTS, UNKNOWN, UNKNOWN_RUN, UNKNOWN_TOOL
+from tests.test_contract import ENDPOINTS, UNKNOWN, UNKNOWN_REQUEST, UNKNOWN_RUN, UNKNOWN_TOOL
 
 Json = dict[str, Any]
 
@@ -50,8 +50,13 @@ def operations(described: Json) -> Iterator[tuple[str, str, Json]]:
 
 
 def spelled(path: str) -> str:
-    names = {UNKNOWN: "{agent_id}", UNKNOWN_RUN: "{run_id}", UNKNOWN_TOOL: "{tool_id}"}
-    for value, name in names.items():
+    ids = {
+        UNKNOWN: "{agent_id}",
+        UNKNOWN_RUN: "{run_id}",
+        UNKNOWN_TOOL: "{tool_id}",
+        UNKNOWN_REQUEST: "{request_id}",
+    }
+    for value, name in ids.items():
         path = path.replace(value, name)
     return path
 
@@ -98,6 +103,7 @@ STATUSES = {
     ("GET", "/agents/{agent_id}/runs/{run_id}/stream"): {"200", "400", "401", "404"},
     ("POST", "/agents/{agent_id}/runs/{run_id}/cancel"): {"200", "401", "404", "409"},
     ("GET", "/agents/hitl/pending"): {"200", "401"},
+    ("POST", "/agents/hitl/requests/{request_id}/extend"): {"200", "400", "401", "404", "409", "413", "415"},
     ("POST", "/agents/hitl/decision"): {"200", "400", "401", "404", "409", "413", "415"},
     ("GET", "/tools/"): {"200", "400", "401"},
     ("GET", "/tools/{tool_id}"): {"200", "401", "404"},
