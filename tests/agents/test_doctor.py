@@ -143,7 +143,8 @@ def test_it_applies_migrations_that_are_missing() -> None:
     call_command("migrate", "hitl", "0003", verbosity=0)
     try:
         (finding,) = doctor.examine()
-        assert finding.what == "Migrations are not applied, 1: hitl.0004_rounds"
+        assert finding.what.startswith("Migrations are not applied, ")
+        assert "hitl.0004_rounds" in finding.what
         call_command("doctor", repair=True)
         assert list(doctor.examine()) == []
     finally:
