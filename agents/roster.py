@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from rest_framework.exceptions import NotFound
 
-from agents.models import Agent, AgentTool, Installation, Tool
+from agents.models import Agent, AgentTool, Installation, SubAgent, Tool
 
 
 def account_id() -> UUID:
@@ -28,9 +28,10 @@ def is_uuid(text: str) -> bool:
 
 
 def all_living() -> QuerySet[Agent]:
-    """Agents that are not deleted, newest first, with their tools: three statements whatever their number."""
+    """Agents that are not deleted, newest first, with tools and sub-agents: four statements whatever their number."""
     tools = Prefetch("agent_tools", AgentTool.objects.select_related("tool").filter(tool__deleted_at=None))
-    return Agent.objects.filter(deleted_at=None).prefetch_related(tools).order_by("-created_at", "id")
+    subs = Prefetch("sub_agents", SubAgent.objects.select_related("sub_agent").filter(sub_agent__deleted_at=None))
+    return Agent.objects.filter(deleted_at=None).prefetch_related(tools, subs).order_by("-created_at", "id")
 
 
 def living(agent_id: str) -> Agent:
@@ -41,10 +42,13 @@ def living(agent_id: str) -> Agent:
     return agent
 
 
-def create(*, tools: list[Tool], **fields: Any) -> Agent:
+def create(*, tools: list[Tool], agents: list[Agent] | None = None, **fields: Any) -> Agent:
     with transaction.atomic():
         agent = Agent.objects.create(**fields)
         AgentTool.objects.bulk_create(
             AgentTool(agent=agent, tool=tool, position=position) for position, tool in enumerate(tools)
+        )
+        SubAgent.objects.bulk_create(
+            SubAgent(agent=agent, sub_agent=sub, position=position) for position, sub in enumerate(agents or [])
         )
     return living(str(agent.pk))

@@ -7,12 +7,13 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents import configs, llm, roster
+from agents import configs, llm, roster, subagents
 from agents.models import Agent, Tool
 from aip.fields import Object, ShortList, StrictText
 
 # More than any prompt; below the limit of a body.
 MAX_TEXT = 4_000_000
+G = TypeVar("G")
 T = TypeVar("T")
 
 
@@ -83,7 +84,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
 
     @extend_schema_field(Reference(many=True))
     def get_agents(self, agent: Agent) -> list[dict[str, str]]:
-        return []
+        return [{"id": str(entry.sub_agent_id), "name": entry.sub_agent.name} for entry in agent.sub_agents.all()]
 
     @extend_schema_field(Reference(many=True))
     def get_mcps(self, agent: Agent) -> list[dict[str, str]]:
@@ -144,9 +145,9 @@ class AgentInputSerializer(serializers.Serializer[Any]):
             )
         return tools
 
-    def validate_agents(self, value: list[str] | None) -> None:
-        if value:
-            raise serializers.ValidationError("Sub-agents are not supported yet; leave the list empty.")
+    def validate_agents(self, value: list[str] | None) -> list[Agent]:
+        of = self.instance.pk if self.instance is not None else None
+        return _valid(lambda ids: subagents.chosen(ids, of=of), value or [])
 
     def validate_mcps(self, value: list[str] | None) -> None:
         if value:
@@ -162,6 +163,7 @@ class AgentInputSerializer(serializers.Serializer[Any]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """The client's `provider` and `model_name` are stored where they are read back from (contract, trap 14)."""
+        _valid(lambda agents: subagents.check_names(attrs.get("tools") or [], agents), attrs.get("agents") or [])
         provider, name = attrs.pop("provider", None), attrs.pop("model_name", None)
         if bool(provider) != bool(name):
             raise serializers.ValidationError("Give both provider and model_name, or neither.")
@@ -175,7 +177,7 @@ class AgentInputSerializer(serializers.Serializer[Any]):
         """The checked fields as `roster.create` takes them."""
         given = dict(self.validated_data)
         given["tools"] = given.get("tools") or []
-        return {key: value for key, value in given.items() if key not in ("agents", "mcps") and value is not None}
+        return {key: value for key, value in given.items() if key != "mcps" and value is not None}
 
 
 class RunInputSerializer(serializers.Serializer[Any]):
@@ -203,7 +205,7 @@ class RunInputSerializer(serializers.Serializer[Any]):
         return {**given, "tool_configs": _valid(configs.by_tool_id, given.get("tool_configs", {}))}
 
 
-def _valid(check: Callable[[dict[str, Any]], T], value: dict[str, Any]) -> T:
+def _valid(check: Callable[[G], T], value: G) -> T:
     try:
         return check(value)
     except configs.Invalid as e:
