@@ -113,7 +113,7 @@ def _check_embedded_model(model: Any) -> None:
 
 def _check_model_server(config: Config, url_key: str, parameters_key: str, path: str) -> None:
     url = config.get(url_key)
-    if url is not None and url not in settings.MODEL_BASE_URLS:
+    if url is not None and all(url != listed for _, listed in settings.MODEL_BASE_URLS):
         raise Invalid(
             f"{path}.{url_key} is not one that this server allows: its administrator lists them in AIP_MODEL_BASE_URLS."
         )

@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+MAX_TOOL_NAME = 64
 # What model providers accept as the name of a function.
-TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TOOL_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_TOOL_NAME}}}")
 MAX_CLASS_NAME = 255
 
 

@@ -15,6 +15,7 @@ from langgraph.errors import GraphRecursionError
 
 # Model and tool steps of one run before it is taken for a loop.
 MAX_STEPS = 100
+LOOPS = f"The agent took more than {MAX_STEPS} steps without coming to an answer."
 # Calls of one step, all under way at once: one that had to queue behind others that wait for people might be decided
 # long before them, to no effect. LangGraph's default follows the processors.
 MAX_CALLS = 256
@@ -22,6 +23,10 @@ MAX_CALLS = 256
 
 class StepLimitReached(Exception):
     """The agent went on calling tools without coming to an answer, or called too many at once."""
+
+
+class UnreadableCall(Exception):
+    """The model asked for a tool with arguments that are not JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,19 @@ def build_tool(spec: ToolSpec, run_elsewhere: Callable[[dict[str, Any]], str] = 
     )
 
 
+def build_agent(
+    *,
+    model: BaseChatModel,
+    tools: Sequence[BaseTool],
+    instruction: str,
+    middleware: AgentMiddleware[Any, Any],
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+) -> Any:
+    return create_agent(
+        model, tools, system_prompt=instruction or None, middleware=[middleware], checkpointer=checkpointer
+    )
+
+
 def carry(
     *,
     model: BaseChatModel,
@@ -84,8 +102,8 @@ def carry(
     before its calls begin; the last one of before is reported again. Raises StepLimitReached, and whatever the
     model raises.
     """
-    agent = create_agent(
-        model, tools, system_prompt=instruction or None, middleware=[middleware], checkpointer=checkpointer
+    agent = build_agent(
+        model=model, tools=tools, instruction=instruction, middleware=middleware, checkpointer=checkpointer
     )
     config: Any = {"configurable": {"thread_id": thread_id}, "recursion_limit": MAX_STEPS, "max_concurrency": MAX_CALLS}
     begun = resume and checkpointer.get_tuple(config) is not None
@@ -106,5 +124,5 @@ def carry(
                 reported = last.id
                 report(last)
     except GraphRecursionError:
-        raise StepLimitReached(f"The agent took more than {MAX_STEPS} steps without coming to an answer.") from None
+        raise StepLimitReached(LOOPS) from None
     return None if parked else conversation

@@ -88,6 +88,35 @@ def begun(agent_name: str) -> Payload:
     return _event("agent_step", status="running", step_id=ROOT_STEP, previous_step_ids=[], agent_name=agent_name)
 
 
+def placed(payload: Payload, *, under: list[str], agent_name: str, is_sub_agent: bool = False) -> Payload:
+    """An event of an agent's step, under the steps `under`, the parent first.
+
+    The published client shows what names the run's agent below its root, wherever the parent is.
+    """
+    place: Payload = {"previous_step_ids": under, "agent_name": agent_name}
+    if is_sub_agent:
+        place["is_sub_agent_event"] = True
+    payload["metadata"] |= place
+    return payload
+
+
+def delegated(*, step_id: str, call_id: str, name: str, arguments: Payload) -> Payload:
+    """A sub-agent begins with a task: the step that its own steps stand under."""
+    return _event(
+        "agent_thinking_step",
+        top={"event_type": "tool_call"},
+        status="running",
+        step_id=step_id,
+        previous_step_ids=[ROOT_STEP],
+        tool_info=_tool_info(call_id, name, arguments, "", None),
+    )
+
+
+def token(text: str) -> Payload:
+    """A piece of what the model says, as it says it. A hint: it has no row, and the events after it say all."""
+    return _event("token", text, top={"event_type": "content_chunk"})
+
+
 def tools_called(message: AIMessage) -> Payload:
     """The model asks for tools."""
     calls = [{"id": call["id"], "name": call["name"], "args": call["args"]} for call in message.tool_calls]
@@ -175,8 +204,9 @@ def usage(total: dict[str, int]) -> Payload:
     return _event("usage", top={"usage": total})
 
 
-def answered(run_id: UUID, text: str) -> Payload:
+def answered(run_id: UUID, text: str, total_usage: dict[str, int]) -> Payload:
     """The terminal event of a run that succeeded."""
+    used = {"total_usage": total_usage} if total_usage else {}
     top = {
         "task_state": "completed",
         "event_type": "final_response",
@@ -184,7 +214,7 @@ def answered(run_id: UUID, text: str) -> Payload:
         "final": True,
         "run_id": str(run_id),
     }
-    return _event("final_response", text or NO_ANSWER, top=top, status="finished", run_id=str(run_id))
+    return _event("final_response", text or NO_ANSWER, top=top, status="finished", run_id=str(run_id), **used)
 
 
 def failed(run_id: UUID, reason: str, *, step_status: str = "error") -> Payload:

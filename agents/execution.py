@@ -1,22 +1,22 @@
 """Carry a run: build its agent, drive it until it ends, parks or is lost, and say what came of it."""
 
 import logging
+from typing import Any
 from uuid import UUID
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
 
 from agents import attempts, checkpoints, events, llm, runs, specs
 from agents.attempts import Attempt, Lost
-from agents.engine import StepLimitReached, build_tool, carry
+from agents.delegation import SubAgentTool, usage
+from agents.engine import StepLimitReached, UnreadableCall, build_agent, build_tool, carry
 from agents.gate import Gate
 from agents.models import Run, Status
+from agents.tokens import Tokens
 from aip.db import AWAY, patiently
 
 logger = logging.getLogger(__name__)
-
-
-class UnreadableCall(Exception):
-    """The model asked for a tool with arguments that are not JSON."""
 
 
 def execute(run_id: UUID) -> None:
@@ -51,36 +51,64 @@ def _carry(run: Run, attempt: Attempt) -> bool:
     if conversation is None:
         patiently(lambda: runs.park(attempt))
         return True
-    answered = events.answered(run.pk, conversation[-1].text)
-    patiently(lambda: runs.end(attempt, Status.SUCCEEDED, answered, usage=_usage(conversation)))
+    used = usage(conversation)
+    answered = events.answered(run.pk, conversation[-1].text, used)
+    patiently(lambda: runs.end(attempt, Status.SUCCEEDED, answered, usage=used))
     return False
 
 
 def _drive(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
-    tools = [specs.thaw(tool) for tool in run.spec["tools"]]
-    gate = Gate(
-        attempt,
-        agent_id=run.agent_id,
-        agent_name=run.spec["agent_name"],
-        tools=tools,
-        background={name: run.spec.get(name, "") for name in ("requester", "agent_version", "instruction")},
-    )
+    name = run.spec["agent_name"]
     return carry(
-        model=llm.build(llm.Model(**run.spec["model"])),
-        tools=[build_tool(spec) for spec in tools],
-        instruction=run.spec["instruction"],
+        **_parts(attempt, run, run.spec, llm.build(llm.Model(**run.spec["model"]), Tokens(run.pk))),
         messages=run.spec["messages"],
-        middleware=gate,
         checkpointer=checkpoints.Saver(attempt),
         thread_id=str(run.pk),
         resume=attempt.number > 1,
-        report=lambda message: _report(attempt, message),
+        report=lambda message: _report(attempt, name, message),
     )
 
 
-def _report(attempt: Attempt, message: AIMessage) -> None:
+def _parts(
+    attempt: Attempt, run: Run, spec: specs.Spec, model: BaseChatModel, *, is_sub_agent: bool = False
+) -> dict[str, Any]:
+    """What an agent is made of, by the names of `engine.build_agent`; `spec` is the run's or that of a sub-agent."""
+    tools = [specs.thaw(tool) for tool in spec["tools"]]
+    gate = Gate(
+        attempt,
+        agent_id=UUID(spec["agent_id"]) if is_sub_agent else run.agent_id,
+        agent_name=spec["agent_name"],
+        tools=tools,
+        background={
+            "requester": run.spec.get("requester", ""),
+            "agent_version": spec.get("agent_version", ""),
+            "instruction": spec["instruction"] or "",
+        },
+        is_sub_agent=is_sub_agent,
+    )
+    return {
+        "model": model,
+        "tools": [*map(build_tool, tools), *(_sub_agent(attempt, run, sub) for sub in spec.get("agents", []))],
+        "instruction": spec["instruction"] or "",
+        "middleware": gate,
+    }
+
+
+def _sub_agent(attempt: Attempt, run: Run, spec: specs.Spec) -> SubAgentTool:
+    """Built when it is called: an agent whose model cannot be asked spoils no run that does without it."""
+    model = llm.Model(**spec["model"])
+    return SubAgentTool(
+        name=spec["tool_name"],
+        description=spec["description"] or f"Gives a task to the agent {spec['agent_name']} and waits for its answer.",
+        build=lambda: build_agent(**_parts(attempt, run, spec, llm.build(model), is_sub_agent=True)),
+        explain=lambda exc: _explain(exc, model),
+    )
+
+
+def _report(attempt: Attempt, agent_name: str, message: AIMessage) -> None:
     if message.tool_calls:
-        patiently(lambda: _write(attempt, f"calls:{message.id}", events.tools_called(message)))
+        called = events.placed(events.tools_called(message), under=[events.ROOT_STEP], agent_name=agent_name)
+        patiently(lambda: _write(attempt, f"calls:{message.id}", called))
     elif message.invalid_tool_calls:
         raise UnreadableCall
 
@@ -90,22 +118,19 @@ def _write(attempt: Attempt, key: str, payload: events.Payload) -> None:
         events.append(run, key, payload)
 
 
-def _usage(conversation: list[AnyMessage]) -> dict[str, int]:
-    """The tokens that the run used, as the model counted them, over all its attempts."""
-    counted = [m.usage_metadata for m in conversation if isinstance(m, AIMessage) and m.usage_metadata]
-    keys = ("input_tokens", "output_tokens", "total_tokens")
-    return {key: sum(usage[key] for usage in counted) for key in keys} if counted else {}  # type: ignore[literal-required]
-
-
 def _reason(exc: Exception, run: Run) -> str:
     """Why a run failed, for its reader."""
-    if isinstance(exc, StepLimitReached):
-        return str(exc)
-    model = llm.Model(**run.spec["model"])
-    if isinstance(exc, UnreadableCall):
-        return f"The model {model} asked for a tool with arguments that are not JSON; try again, or use another model."
-    if reason := llm.explain(exc, model):
+    if reason := _explain(exc, llm.Model(**run.spec["model"])):
         logger.warning("Run %s failed: %s", run.pk, reason)
         return reason
     logger.error("Run %s failed", run.pk, exc_info=exc)
     return f"The run failed inside the server ({type(exc).__name__}); the worker's log says more."
+
+
+def _explain(exc: Exception, model: llm.Model) -> str | None:
+    """Why an agent came to no answer, where that lies with its model; None if something else is wrong."""
+    if isinstance(exc, StepLimitReached):
+        return str(exc)
+    if isinstance(exc, UnreadableCall):
+        return f"The model {model} asked for a tool with arguments that are not JSON; try again, or use another model."
+    return llm.explain(exc, model)

@@ -7,7 +7,7 @@ call's `checkpoint_ns`, the decision stands in its row, and the right to run the
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -22,10 +22,12 @@ from langgraph.types import Command, interrupt
 
 from agents import events, sandbox, toolbox
 from agents.attempts import Attempt
+from agents.delegation import SubAgentTool, delegate
 from agents.engine import MAX_CALLS, StepLimitReached, ToolSpec, UploadedTool, build_tool
 from agents.messages import context, readable, refusal, tool_message, with_note
 from agents.models import Run
 from agents.sandbox import SandboxUnavailable, ToolFailed
+from agents.steps import Steps, namespace
 from agents.toolbox import ToolGone
 from aip.db import patiently
 from hitl import approvals, waiting
@@ -60,6 +62,7 @@ class Gate(AgentMiddleware[Any, Any]):
         agent_name: str,
         tools: list[ToolSpec],
         background: dict[str, str] | None = None,
+        is_sub_agent: bool = False,
     ) -> None:
         """`background` is what the requests keep of run and agent for those who decide; `requester` started the run."""
         super().__init__()
@@ -68,11 +71,14 @@ class Gate(AgentMiddleware[Any, Any]):
         self.agent_id = agent_id
         self.agent_name = agent_name
         self.specs = {spec.name: spec for spec in tools}
+        self.steps = Steps(attempt, agent_name, is_sub_agent=is_sub_agent)
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        response = handler(request)
+        # Calls of the leader may wait meanwhile, and have their effect sooner if they go on listening.
+        with self.attempt.busy(gated=False) if self.steps.is_sub_agent else nullcontext():
+            response = handler(request)
         number = max((len(m.tool_calls) for m in response.result if isinstance(m, AIMessage)), default=0)
         if number > MAX_CALLS:
             raise StepLimitReached(f"The model asked for {number} tools in one step; {MAX_CALLS} are carried at most.")
@@ -83,6 +89,9 @@ class Gate(AgentMiddleware[Any, Any]):
         # What is shown, sealed and run is one and the same: arguments that the database can hold.
         arguments = storable(request.tool_call["args"])
         request = request.override(tool_call={**request.tool_call, "args": arguments})
+        self.steps.enter(request)
+        if isinstance(request.tool, SubAgentTool):
+            return delegate(self.steps, request, handler)
         spec = self.specs.get(request.tool_call["name"])
         try:
             if spec is None or not spec.gated:
@@ -197,15 +206,15 @@ class Gate(AgentMiddleware[Any, Any]):
         with self.attempt.writing() as run:
             approval = approvals.open_request(call, timeout_seconds=timeout_seconds, context=context)
             if approval.status == Status.PENDING:
-                events.append(run, f"pending:{approval.pk}", events.pending(approval))
+                events.append(run, f"pending:{approval.pk}", self.steps.placed(events.pending(approval)))
         return approval
 
     def _ask_again(self, approval: ApprovalRequest, call: Call, reason: str) -> ApprovalRequest:
         def ask() -> ApprovalRequest:
             with self.attempt.writing() as run:
-                events.append(run, f"again:{approval.pk}", events.asked_again(approval, reason))
+                events.append(run, f"again:{approval.pk}", self.steps.placed(events.asked_again(approval, reason)))
                 asked = approvals.ask_again(approval, call, reason)
-                events.append(run, f"pending:{asked.pk}", events.pending(asked))
+                events.append(run, f"pending:{asked.pk}", self.steps.placed(events.pending(asked)))
             return asked
 
         logger.warning("The call of %s, request %s, is asked about again: %s", call.tool_name, approval.pk, reason)
@@ -236,7 +245,7 @@ class Gate(AgentMiddleware[Any, Any]):
             arguments=request.tool_call["args"],
             agent_id=self.agent_id,
             run_id=self.attempt.run_id,
-            checkpoint_ns=_namespace(request),
+            checkpoint_ns=namespace(request),
             agent_name=self.agent_name,
             tool_call_id=str(request.tool_call["id"]),
             args_schema=spec.args_schema,
@@ -263,7 +272,7 @@ class Gate(AgentMiddleware[Any, Any]):
     def _withdraw(self, request: ToolCallRequest, reason: str) -> ToolMessage:
         """What to tell of a call whose tool was deleted, whatever was or will be decided about it."""
         with self.attempt.writing() as run:
-            last = approvals.withdraw(run.pk, _namespace(request))
+            last = approvals.withdraw(run.pk, namespace(request))
             if last is not None and last.output is not None:  # it ran before, and that was told
                 has_failed = last.execution == Execution.FAILED
                 return with_note(tool_message(request.tool_call, last.output, failed=has_failed), last)
@@ -284,7 +293,7 @@ class Gate(AgentMiddleware[Any, Any]):
     ) -> None:
         call = request.tool_call
         payload = events.tool_result(
-            step_id=_namespace(request),
+            step_id=namespace(request),
             call_id=str(call["id"]),
             name=call["name"],
             arguments=call["args"],
@@ -293,7 +302,7 @@ class Gate(AgentMiddleware[Any, Any]):
             seconds=seconds,
             request=approval,
         )
-        events.append(run, f"result:{_namespace(request)}", payload)
+        events.append(run, f"result:{namespace(request)}", self.steps.placed(payload))
 
 
 def _look(request_id: UUID) -> tuple[ApprovalRequest, float]:
@@ -323,7 +332,3 @@ def _run(request: ToolCallRequest, handler: Handler) -> tuple[ToolMessage, float
 
 def _when(at: datetime | None) -> str:
     return at.isoformat(timespec="seconds") if at else "an unknown time"
-
-
-def _namespace(request: ToolCallRequest) -> str:
-    return str(request.runtime.config["configurable"]["checkpoint_ns"])

@@ -1,11 +1,11 @@
 """Which model an agent's run uses, and how the server's own keys are kept from anybody else's server."""
 
 import uuid
-from dataclasses import asdict, dataclass, field
 from traceback import walk_tb
 from typing import Any
 
 from django.conf import settings
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import (
     ContextOverflowError,
     ModelAPIError,
@@ -21,6 +21,9 @@ from langchain_core.exceptions import (
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
+from agents import providers
+from agents.providers import Model as Model
+from agents.providers import ModelUnusable as ModelUnusable
 from agents.rehearsal import Rehearsal
 
 # What an agent may say to its model; anything else could carry a key or an address.
@@ -38,26 +41,6 @@ HYPERPARAMETERS: dict[str, tuple[type, ...]] = {
 
 # Stands for the provider of a language_model_id that the server does not list: the run says so, and fails.
 UNLISTED = "language_model_id"
-
-
-class ModelUnusable(Exception):
-    """The run's model cannot be asked; says what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A model as a run's spec stores it."""
-
-    provider: str
-    name: str
-    base_url: str | None = None
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"{self.provider}/{self.name}"
-
-    def as_spec(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def listed() -> list[str]:
@@ -92,23 +75,31 @@ def of_agent(agent_config: dict[str, Any], language_model_id: str | None) -> Mod
     return Model(provider=found.provider, name=found.name, base_url=base_url, hyperparameters=hyperparameters)
 
 
-def build(model: Model) -> BaseChatModel:
-    """The chat model to ask. Raises ModelUnusable."""
-    match model.provider:
+def build(model: Model, listener: BaseCallbackHandler | None = None) -> BaseChatModel:
+    """The chat model to ask; one that can, streams what it says to the listener. Raises ModelUnusable."""
+    provider = model.provider.strip().lower().replace("-", "_")
+    if model.base_url and (provider, model.base_url) not in settings.MODEL_BASE_URLS:
+        raise ModelUnusable(
+            f"The model server {model.base_url} is not allowed for the provider {provider}: "
+            "add it to AIP_MODEL_BASE_URLS on this server."
+        )
+    match provider:
         case "rehearsal":
-            return Rehearsal()
+            built: BaseChatModel = Rehearsal()
         case "openai":
-            return _openai(model)
-        case provider if provider == UNLISTED:
+            built = _openai(model)
+        case _ if model.provider == UNLISTED:
             raise ModelUnusable(
                 f"The agent's language_model_id {model.name} is not listed on this server: "
                 "give the agent a model of GET /language-models/, or add its model to AIP_MODELS."
             )
         case _:
-            raise ModelUnusable(
-                f"The model provider '{model.provider}' is not known to this server: "
-                "use 'openai' or 'rehearsal' as lm_provider."
-            )
+            built = providers.build(model, provider)
+    if listener is not None:
+        built.callbacks = [listener]
+        if "streaming" in type(built).model_fields:
+            built.streaming = True  # type: ignore[attr-defined]
+    return built
 
 
 def _openai(model: Model) -> BaseChatModel:
@@ -119,10 +110,6 @@ def _openai(model: Model) -> BaseChatModel:
         raise ModelUnusable(
             f"The model {model} needs a key: set OPENAI_API_KEY for the server's worker and start it again."
         )
-    if model.base_url and model.base_url not in settings.MODEL_BASE_URLS:
-        raise ModelUnusable(
-            f"The model server {model.base_url} is not allowed: add it to AIP_MODEL_BASE_URLS on this server."
-        )
     return ChatOpenAI(
         model=model.name,
         api_key=SecretStr(settings.OPENAI_API_KEY),
@@ -130,17 +117,18 @@ def _openai(model: Model) -> BaseChatModel:
         timeout=settings.MODEL_TIMEOUT_SECONDS,
         max_retries=1,
         use_responses_api=False,
+        stream_usage=True,
         **model.hyperparameters,
     )
 
 
-HTTP_LIBRARIES = {"openai", "httpx", "httpx2"}
+HTTP_LIBRARIES = {"openai", "anthropic", "httpx", "httpx2"}
 ADVICE: dict[type[Exception], str] = {
     ModelTimeoutError: "it did not answer in time; try again, or raise AIP_MODEL_TIMEOUT_SECONDS",
-    ModelConnectionError: "its server cannot be reached; check OPENAI_BASE_URL and the network",
-    ModelAuthenticationError: "it refused the server's key; check OPENAI_API_KEY",
-    ModelPermissionDeniedError: "the server's key may not use it; check OPENAI_API_KEY and the model's name",
-    ModelNotFoundError: "its server does not know it; check lm_name and OPENAI_BASE_URL",
+    ModelConnectionError: "its server cannot be reached; check {url} and the network",
+    ModelAuthenticationError: "it refused the server's key; check {key}",
+    ModelPermissionDeniedError: "the server's key may not use it; check {key} and the model's name",
+    ModelNotFoundError: "its server does not know it; check lm_name and {url}",
     ModelRateLimitError: "it gets too many requests, or its quota is used up; try again later",
     ContextOverflowError: "the conversation is longer than it can read; send less, or use another model",
     ModelInvalidRequestError: "it refused the request; check lm_name, lm_hyperparameters and the tools' schemas",
@@ -155,10 +143,13 @@ def explain(exc: Exception, model: Model) -> str | None:
     """
     if isinstance(exc, ModelUnusable):
         return str(exc)
+    named = model.provider.upper().replace("-", "_")
+    settings_of = {"url": f"{named}_BASE_URL", "key": f"{named}_API_KEY"}
     libraries = {kind.__module__.partition(".")[0] for kind in type(exc).__mro__}
     frames = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(exc.__traceback__)}
     if not isinstance(exc, ModelError) and not libraries & HTTP_LIBRARIES:
-        unreadable = f"The model {model} gave an answer that cannot be read; check OPENAI_BASE_URL and lm_name."
-        return unreadable if "langchain_openai" in frames else None
+        unreadable = f"The model {model} gave an answer that cannot be read; check {settings_of['url']} and lm_name."
+        of_provider = any(frame.startswith("langchain_") and frame != "langchain_core" for frame in frames)
+        return unreadable if of_provider else None
     advice = next((text for kind, text in ADVICE.items() if isinstance(exc, kind)), "try again later")
-    return f"The model {model} gave no answer ({type(exc).__name__}): {advice}."
+    return f"The model {model} gave no answer ({type(exc).__name__}): {advice.format(**settings_of)}."

@@ -25,7 +25,7 @@ def readable(message: AIMessage) -> AIMessage:
         {**call, "args": _narrow(storable(call["args"])), "id": storable(str(call["id"] or uuid4()))[:MAX_CALL_ID]}
         for call in message.tool_calls
     ]
-    content = storable(message.content) if isinstance(message.content, str) else message.content
+    content = _narrow(storable(message.content))
     return message.model_copy(update={"id": f"model-{uuid4()}", "tool_calls": calls, "content": content})
 
 

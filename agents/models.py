@@ -83,6 +83,9 @@ class Agent(models.Model):
     framework = models.CharField(max_length=50, default="langchain")
     version = models.CharField(max_length=50, default="1.0")
     tools = models.ManyToManyField(Tool, through="AgentTool", related_name="agents")
+    agents = models.ManyToManyField(
+        "self", through="SubAgent", through_fields=("agent", "sub_agent"), symmetrical=False, related_name="leaders"
+    )
     agent_config = models.JSONField(default=dict)
     tool_configs = models.JSONField(default=dict, help_text="By tool id")
     mcp_configs = models.JSONField(null=True)
@@ -119,6 +122,26 @@ class AgentTool(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agent_id}: {self.tool_id}"
+
+
+class SubAgent(models.Model):
+    """An agent to which another one may give tasks, in the order in which it was given them."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="sub_agents", db_index=False)
+    sub_agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="led_by")
+    position = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = []
+        ordering = ["position"]
+        constraints = [
+            # Also serves the look at an agent's sub-agents.
+            models.UniqueConstraint(fields=["agent", "position"], name="one_sub_agent_per_position"),
+            models.UniqueConstraint(fields=["agent", "sub_agent"], name="a_sub_agent_once_per_agent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.agent_id}: {self.sub_agent_id}"
 
 
 class Status(models.TextChoices):

@@ -1,6 +1,6 @@
 """Create, find, change and delete agents: the only writer of Agent and, beside the toolbox, of an agent's tools."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
 from rest_framework.exceptions import NotFound
 
-from agents.models import Agent, AgentTool, Installation, Tool
+from agents.models import Agent, AgentTool, Installation, SubAgent, Tool
 
 
 class NamesClash(Exception):
@@ -35,11 +35,12 @@ def is_uuid(text: str) -> bool:
 
 
 def listed(*, include_deleted: bool) -> QuerySet[Agent]:
-    """Agents, newest first, with their tools: three statements whatever their number."""
+    """Agents, newest first, with their tools and sub-agents: four statements whatever their number."""
     tools = AgentTool.objects.select_related("tool").filter(tool__deleted_at=None)
-    shown = tools.only("agent", "position", "tool__name")
+    shown = Prefetch("agent_tools", tools.only("agent", "position", "tool__name"))
+    subs = Prefetch("sub_agents", SubAgent.objects.select_related("sub_agent").filter(sub_agent__deleted_at=None))
     agents = Agent.objects.all() if include_deleted else Agent.objects.filter(deleted_at=None)
-    return agents.prefetch_related(Prefetch("agent_tools", shown)).order_by("-created_at", "id")
+    return agents.prefetch_related(shown, subs).order_by("-created_at", "id")
 
 
 def living(agent_id: str) -> Agent:
@@ -58,7 +59,8 @@ def _found(agents: QuerySet[Agent], agent_id: str) -> Agent:
 def account_locked() -> Iterator[None]:
     """A transaction that has the account to itself: agents get and lose tools, and tools their names, one at a time.
 
-    So no agent comes to have two tools of one name by two requests that do not see each other.
+    So no agent comes to have two tools of one name, or itself as a sub-agent, by two requests that do not see each
+    other.
     """
     with transaction.atomic():
         Installation.objects.select_for_update().get()
@@ -72,20 +74,30 @@ def editing(agent_id: str) -> Iterator[Agent]:
         yield living(agent_id)
 
 
-def create(*, tools: list[Tool], **fields: Any) -> Agent:
+def create(*, tools: list[Tool], agents: Sequence[Agent] = (), **fields: Any) -> Agent:
     with transaction.atomic():
         agent = Agent.objects.create(**fields)
         _give_tools(agent, tools)
+        _give_agents(agent, agents)
     return living(str(agent.pk))
 
 
-def change(agent: Agent, *, tools: list[Tool] | None = None, **fields: Any) -> Agent:
-    """Change an agent for its later runs, within `editing`; the whole agent. Tools are replaced where given."""
+def change(agent: Agent, *, tools: list[Tool] | None = None, agents: list[Agent] | None = None, **fields: Any) -> Agent:
+    """Change an agent for its later runs, within `editing`; the whole agent. Tools and agents are replaced if given."""
     Agent.objects.filter(pk=agent.pk).update(**fields, updated_at=Now())
     if tools is not None:
         AgentTool.objects.filter(agent=agent).delete()
         _give_tools(agent, tools)
+    if agents is not None:
+        SubAgent.objects.filter(agent=agent).delete()
+        _give_agents(agent, agents)
     return living(str(agent.pk))
+
+
+def _give_agents(agent: Agent, agents: Sequence[Agent]) -> None:
+    SubAgent.objects.bulk_create(
+        SubAgent(agent=agent, sub_agent=sub, position=position) for position, sub in enumerate(agents)
+    )
 
 
 def _give_tools(agent: Agent, tools: list[Tool]) -> None:

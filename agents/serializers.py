@@ -6,7 +6,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents import configs, llm, model_choice, roster
+from agents import configs, llm, model_choice, roster, subagents
 from agents.models import Agent, Tool
 from aip.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
 
@@ -42,7 +42,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
 
     @extend_schema_field(Reference(many=True))
     def get_agents(self, agent: Agent) -> list[dict[str, str]]:
-        return []
+        return [{"id": str(entry.sub_agent_id), "name": entry.sub_agent.name} for entry in agent.sub_agents.all()]
 
     @extend_schema_field(Reference(many=True))
     def get_mcps(self, agent: Agent) -> list[dict[str, str]]:
@@ -104,9 +104,9 @@ class AgentInputSerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError(str(e)) from e
         return tools
 
-    def validate_agents(self, value: list[str] | None) -> None:
-        if value:
-            raise serializers.ValidationError("Sub-agents are not supported yet; leave the list empty.")
+    def validate_agents(self, value: list[str] | None) -> list[Agent]:
+        of = self.instance.pk if self.instance is not None else None
+        return accepted(lambda ids: subagents.chosen(ids, of=of), value or [])
 
     def validate_mcps(self, value: list[str] | None) -> None:
         if value:
@@ -121,21 +121,29 @@ class AgentInputSerializer(serializers.Serializer[Any]):
         return accepted(configs.by_tool_id, value or {})
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        accepted(self._check_names, attrs)
         accepted(lambda given: model_choice.settle(given, self.instance, partial=self.partial), attrs)
         return attrs
 
+    def _check_names(self, attrs: dict[str, Any]) -> None:
+        """A model has to tell its tools and sub-agents apart, those that a PATCH leaves as they are included."""
+        left = self.instance if self.partial else None
+        tools = attrs.get("tools", roster.tools_of(left) if left else [])
+        agents = attrs.get("agents", subagents.of(left) if left else [])
+        subagents.check_names(tools or [], agents or [])
+
     def fields_of_agent(self) -> dict[str, Any]:
         """The checked fields as `roster.create` and `roster.change` take them; what is null is as if never given."""
-        given = {key: value for key, value in self.validated_data.items() if key not in ("agents", "mcps")}
+        given = {key: value for key, value in self.validated_data.items() if key != "mcps"}
         if not self.partial:
             given = dict.fromkeys(FIELDS) | given
-        if "tools" in given:
-            given["tools"] = given["tools"] or []
+        for key in {"tools", "agents"} & given.keys():
+            given[key] = given[key] or []
         new = Agent()
         return {key: getattr(new, key) if value is None else value for key, value in given.items()}
 
 
 FIELDS = (
-    "instruction", "description", "type", "framework", "version", "metadata", "tools", "tool_configs", "mcp_configs",
-    "agent_config", "skills", "a2a_profile", "language_model_id",
+    "instruction", "description", "type", "framework", "version", "metadata", "tools", "agents",
+    "tool_configs", "mcp_configs", "agent_config", "skills", "a2a_profile", "language_model_id",
 )  # fmt: skip

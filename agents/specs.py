@@ -4,28 +4,58 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from agents import configs, llm, roster
+from agents import configs, llm, subagents
 from agents.engine import ToolSpec
-from agents.models import Agent, ToolVersion
+from agents.models import Agent, AgentTool, Tool, ToolVersion
 
 Spec = dict[str, Any]
 
 
 def freeze(agent: Agent, runtime_config: dict[str, Any]) -> Spec:
-    """Raises configs.Invalid."""
-    runtime_config = configs.merged(runtime_config, _entry_of(agent, runtime_config))
-    agent_config = configs.merged(agent.agent_config, runtime_config.get("agent_config") or {})
-    overrides = configs.by_tool_id(runtime_config.get("tool_configs") or {})
-    tool_configs = configs.merged(agent.tool_configs, overrides)
+    """The spec of a run of `agent`, that of each sub-agent within its leader's. Raises configs.Invalid.
+
+    A sub-agent has its own settings and what `runtime_config` says under its own id.
+    """
+    sub_agents = subagents.of(agent)
+    team = {agent.pk: sub_agents}
+    if sub_agents:
+        team |= subagents.check(agent.pk, sub_agents)
+    override = configs.merged(runtime_config, _entry_of(agent, runtime_config))
+    return _freeze(agent, override, team, _tools(team), runtime_config)
+
+
+def _tools(team: subagents.Team) -> dict[UUID, list[Tool]]:
+    """The tools of each agent, in its order: one statement for all."""
+    tools: dict[UUID, list[Tool]] = {pk: [] for pk in team}
+    entries = AgentTool.objects.filter(agent__in=tools, tool__deleted_at=None).select_related("tool__current")
+    for entry in entries.order_by("agent", "position"):
+        tools[entry.agent_id].append(entry.tool)
+    return tools
+
+
+def _freeze(
+    agent: Agent,
+    override: dict[str, Any],
+    team: subagents.Team,
+    tools: dict[UUID, list[Tool]],
+    runtime_config: dict[str, Any],
+) -> Spec:
+    agent_config = configs.merged(agent.agent_config, override.get("agent_config") or {})
+    tool_configs = configs.merged(agent.tool_configs, configs.by_tool_id(override.get("tool_configs") or {}))
     configs.check_agent_config(agent_config)
     configs.check_tool_configs(tool_configs)
+    subagents.check_names(tools[agent.pk], team[agent.pk])
     return {
+        "agent_id": str(agent.pk),
         "agent_name": agent.name,
         "agent_version": agent.version,
         "instruction": agent.instruction,
         "model": llm.of_agent(agent_config, agent.language_model_id).as_spec(),
-        "tools": [
-            _freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}) for tool in roster.tools_of(agent)
+        "tools": [_freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}) for tool in tools[agent.pk]],
+        "agents": [
+            _freeze(sub, _entry_of(sub, runtime_config), team, tools, runtime_config)
+            | {"tool_name": subagents.tool_name(sub), "description": sub.description or ""}
+            for sub in team[agent.pk]
         ],
         "timeout_seconds": agent_config.get("timeout_seconds"),
     }

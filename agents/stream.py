@@ -8,6 +8,7 @@ go through one small executor, and each gives its connection back.
 import asyncio
 import json
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -43,6 +44,8 @@ KEEP_ALIVE_SECONDS = 15.0
 # How often a stream reads its rows while it cannot listen for hints.
 POLL_SECONDS = 1.0
 BATCH = 200
+# Pieces of what the model says that are kept for a client which reads slowly.
+MAX_PIECES = 1000
 MAX_DIGITS = 10
 HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -191,33 +194,46 @@ async def _send_all(send: Send, run_id: UUID, after: int) -> None:
 
 
 async def follow(run_id: UUID, after: int) -> AsyncIterator[str]:
-    """The frames of a run's stream, from the event after the number `after` to `[DONE]`."""
-    async with _hints(events.group(run_id)) as bell:
+    """The frames of a run's stream, from the event after the number `after` to `[DONE]`.
+
+    What the model is saying comes between them as it is heard, without a number: it is not kept.
+    """
+    async with _hints(events.group(run_id)) as heard:
+        look = True
         while True:
-            bell.clear()
-            try:
-                batch = await _in_thread(_events_after, run_id, after)
-            except AWAY as e:
-                logger.warning("A stream waits for the database: %s", type(e).__name__)
-                await asyncio.sleep(POLL_SECONDS)
-                yield ": waiting\n\n"
-                continue
-            if batch is None:
-                yield "data: [DONE]\n\n"
-                return
-            for seq, payload in batch:
-                after = seq
-                # ASCII alone: the published client splits lines at U+2028, U+2029 and U+0085.
-                yield f"id: {seq}\ndata: {json.dumps(payload)}\n\n"
-                if payload.get("is_final"):
+            if look:
+                try:
+                    batch = await _in_thread(_events_after, run_id, after)
+                except AWAY as e:
+                    logger.warning("A stream waits for the database: %s", type(e).__name__)
+                    await asyncio.sleep(POLL_SECONDS)
+                    yield ": waiting\n\n"
+                    continue
+                if batch is None:
                     yield "data: [DONE]\n\n"
                     return
-            if len(batch) == BATCH:
-                continue
+                for seq, payload in batch:
+                    after = seq
+                    yield f"id: {seq}\n{_data(payload)}"
+                    if payload.get("is_final"):
+                        yield "data: [DONE]\n\n"
+                        return
+                if len(batch) == BATCH:
+                    continue
             try:
-                await asyncio.wait_for(bell.wait(), KEEP_ALIVE_SECONDS)
+                await asyncio.wait_for(heard.something.wait(), KEEP_ALIVE_SECONDS)
             except TimeoutError:
                 yield ": keep-alive\n\n"
+                look = True
+                continue
+            said, look = heard.take()
+            for payload in said:
+                yield _data(payload)
+
+
+def _data(payload: dict[str, Any]) -> str:
+    """ASCII alone: the published client splits lines at U+2028, U+2029 and U+0085."""
+    return f"data: {json.dumps(payload)}\n\n"
 
 
 def _events_after(run_id: UUID, after: int) -> list[tuple[int, dict[str, Any]]] | None:
@@ -230,10 +246,43 @@ def _events_after(run_id: UUID, after: int) -> list[tuple[int, dict[str, Any]]] 
     return list(events.all()) or None
 
 
+class Heard:
+    """What hints said, in its order: pieces of what the model says, and None where the rows should be read again."""
+
+    def __init__(self) -> None:
+        self.something = asyncio.Event()
+        self._said: deque[dict[str, Any] | None] = deque()
+
+    def look(self) -> None:
+        if not self._said or self._said[-1] is not None:
+            self._said.append(None)
+        self.something.set()
+
+    def say(self, piece: dict[str, Any]) -> None:
+        """Dropped when the client is far behind: the events say it all again."""
+        if len(self._said) < MAX_PIECES:
+            self._said.append(piece)
+            self.something.set()
+
+    def take(self) -> tuple[list[dict[str, Any]], bool]:
+        """The pieces up to the next look at the rows, and whether it is due then."""
+        pieces: list[dict[str, Any]] = []
+        look = False
+        while self._said and not look:
+            piece = self._said.popleft()
+            if piece is None:
+                look = True
+            else:
+                pieces.append(piece)
+        if not self._said:
+            self.something.clear()
+        return pieces, look
+
+
 @asynccontextmanager
-async def _hints(group: str) -> AsyncIterator[asyncio.Event]:
-    """An event that is set when the rows should be read again: by hint, or by the clock while Redis is away."""
-    bell = asyncio.Event()
+async def _hints(group: str) -> AsyncIterator[Heard]:
+    """What is heard of a run: that its rows should be read again also by the clock, while Redis is away."""
+    heard = Heard()
     is_over = False
 
     async def listen() -> None:
@@ -244,19 +293,23 @@ async def _hints(group: str) -> AsyncIterator[asyncio.Event]:
                 await layer.group_add(group, channel)
                 try:
                     # Asked each time: the layer sometimes swallows the cancellation of a subscription.
+                    heard.look()  # something may have come before the subscription stood
                     while not is_over:
-                        bell.set()  # first of all: something may have come before the subscription stood
-                        await layer.receive(channel)
+                        message = await layer.receive(channel)
+                        if message["type"] == "run.said":
+                            heard.say(message["event"])
+                        else:
+                            heard.look()
                 finally:
                     await layer.group_discard(group, channel)
             except Exception as e:  # noqa: BLE001 - without hints a stream is slower, not broken
                 logger.warning("A stream reads every %.0f s, it gets no hints: %s", POLL_SECONDS, type(e).__name__)
                 await asyncio.sleep(POLL_SECONDS)
-                bell.set()
+                heard.look()
 
     task = asyncio.create_task(listen())
     try:
-        yield bell
+        yield heard
     finally:
         is_over = True
         task.cancel()

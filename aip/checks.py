@@ -67,9 +67,10 @@ def model_servers_can_be_read(app_configs: Any, **kwargs: Any) -> list[CheckMess
     return [
         Error(
             f"'{url}' is not an address of a model server.",
-            hint="OPENAI_BASE_URL and the entries of AIP_MODEL_BASE_URLS begin with http:// or https://.",
+            hint="OPENAI_BASE_URL and the entries of AIP_MODEL_BASE_URLS begin with http:// or https://; "
+            "before it may stand a provider, as in anthropic=https://models.example.com.",
             id="aip.E003",
         )
-        for url in [settings.OPENAI_BASE_URL, *settings.MODEL_BASE_URLS]
+        for url in [settings.OPENAI_BASE_URL, *(url for _, url in settings.MODEL_BASE_URLS)]
         if urlsplit(url).scheme not in ("http", "https")
     ]

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from concurrent.futures import Future
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,9 @@ async def _send(group: str, message: dict[str, Any]) -> None:
         logger.warning("No hint sent to %s: %s", group, type(e).__name__)
 
 
-def send(group: str, message: dict[str, Any]) -> None:
-    """Send `message` to everyone who listens to `group`, without waiting for it."""
-    asyncio.run_coroutine_threadsafe(_send(group, message), _loop())
+def send(group: str, message: dict[str, Any]) -> Future[None]:
+    """Send `message` to everyone who listens to `group`, without waiting for it.
+
+    Two that are under way at once may arrive in either order; what is given is done when it was sent, or failed.
+    """
+    return asyncio.run_coroutine_threadsafe(_send(group, message), _loop())

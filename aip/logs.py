@@ -8,7 +8,6 @@ class Redacting(logging.Formatter):
         from django.conf import settings  # read when lines are written: settings configure logging
 
         line = super().format(record)
-        for secret in (settings.OPENAI_API_KEY, settings.MASTER_API_KEY, settings.SECRET_KEY):
-            if secret:
-                line = line.replace(secret, "***")
+        for secret in settings.SECRETS:
+            line = line.replace(secret, "***")
         return line

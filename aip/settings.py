@@ -1,6 +1,7 @@
 """Django's settings. Every value of ours comes from the environment; the README's table explains each."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ MASTER_API_KEY = env("AIP_MASTER_API_KEY") or embedded.secret(DATA_DIR, "master-
 OPERATOR_PASSWORD = env("AIP_OPERATOR_PASSWORD") or embedded.secret(DATA_DIR, "operator-password")
 SECRETS_ARE_SET = bool(SECRET_KEY and MASTER_API_KEY)
 SECRET_KEY = SECRET_KEY or get_random_secret_key()
+# What no line of a log may hold: ours, and the keys of model providers.
+SECRETS = [SECRET_KEY, *filter(None, [MASTER_API_KEY, *(v for k, v in os.environ.items() if k.endswith("_API_KEY"))])]
 
 DEBUG = False
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
@@ -163,7 +166,12 @@ HITL_DEFAULT_TIMEOUT_SECONDS = env_int("HITL_DEFAULT_TIMEOUT_SECONDS", 300, low=
 
 DEFAULT_MODEL = env("AIP_DEFAULT_MODEL", "rehearsal/default")
 MODELS = env_list("AIP_MODELS")
-MODEL_BASE_URLS = env_list("AIP_MODEL_BASE_URLS")
+# Provider and address: "anthropic=https://..." is for that provider's key, an address alone for OpenAI's.
+MODEL_BASE_URLS = [
+    (found["provider"] or "openai", found["url"])
+    for each in env_list("AIP_MODEL_BASE_URLS")
+    for found in re.finditer(r"^(?:(?P<provider>[a-z0-9_]+)=)?(?P<url>.*)$", each)
+]
 MODEL_TIMEOUT_SECONDS = env_int("AIP_MODEL_TIMEOUT_SECONDS", 120, low=1, high=3600)
 OPENAI_API_KEY = env("OPENAI_API_KEY")
 OPENAI_BASE_URL = env("OPENAI_BASE_URL", "https://api.openai.com/v1")

@@ -132,8 +132,8 @@ class Stream:
     def pendings(self) -> list[Event]:
         return [e["metadata"] for e in self.events if e["metadata"].get("hitl", {}).get("decision") == "pending"]
 
-    def await_pending(self, number: int = 1) -> list[Event]:
-        return eventually(lambda: found if len(found := self.pendings()) >= number else [])
+    def await_pending(self, number: int = 1, seconds: float = 20) -> list[Event]:
+        return eventually(lambda: found if len(found := self.pendings()) >= number else [], seconds)
 
     def result(self, request_id: str) -> Event:
         """The event that says what became of a request."""

@@ -115,6 +115,34 @@ def test_a_call_whose_worker_was_killed_while_it_ran_is_asked_about_again(
     assert fragile.rows(executions, stream.run_id) == [(1, "unknown"), (2, "finished")]
 
 
+def test_a_nested_call_whose_worker_was_killed_is_decided_and_nothing_finished_is_done_again(
+    fragile: Live, tools: dict[str, str], world: Listener
+) -> None:
+    """Killed while it waits beside a finished one, then while it runs: that alone is asked about again."""
+    worker = make_agent(fragile, world, tools["a"], tools["b"])
+    leader, text = fragile.create_agent(name="leader", agents=[worker]), new_text()
+    stream = fragile.run(leader, text)
+    requests = asked(fragile, stream, 2)
+    assert {r["agent_id"] for r in fragile.pending() if r["run_id"] == stream.run_id} == {f"agent-{worker[:8]}"}
+    fragile.decide(requests["b"], "approved")
+    eventually(lambda: settled(fragile, [requests["b"]]))
+    fragile.kill("celery")
+    world.delays[text, "a"] = 30
+    fragile.decide(requests["a"], "approved")
+    eventually(lambda: world.count(text) == 2, 40)
+    fragile.kill("celery")
+    world.delays.clear()
+    again = stream.await_pending(3, 40)[2]
+    assert (again["agent_name"], again["is_sub_agent_event"]) == ("agent", True)
+    assert "its outcome is unknown" in again["hitl"]["reason"]
+    fragile.decide(again["hitl"]["request_id"], "approved")
+    assert stream.finish(40)["status"] == "success"
+    assert [report["tool"] for report in world.heard if report["text"] == text] == ["b", "a", "a"]
+    # Each model was asked once for calls: what it said before the kills stood.
+    called = "SELECT count(*) FROM agents_runevent WHERE run_id = %s AND key LIKE 'calls:%%'"
+    assert fragile.rows(called, stream.run_id) == [(2,)]
+
+
 def everything(server: Live, run_ids: list[str]) -> str:
     """All that stands about these runs, as one text."""
     parts = []

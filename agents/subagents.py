@@ -1,0 +1,92 @@
+"""Which agents an agent may give tasks to: without cycles, not too deep, each under the name of a tool."""
+
+import re
+from collections.abc import Iterable
+from uuid import UUID
+
+from agents import roster
+from agents.configs import Invalid
+from agents.descriptions import MAX_TOOL_NAME
+from agents.models import Agent, SubAgent, Tool
+
+# Levels of agents, the one that is run included. Each is a part of its calls' `checkpoint_ns`, of which events' keys
+# hold five.
+MAX_LEVELS = 5
+# Agents of one run, each counted as often as a way leads to it.
+MAX_AGENTS = 100
+NO_TOOL_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+
+Team = dict[UUID, list[Agent]]
+
+
+def tool_name(agent: Agent) -> str:
+    """The name under which a model calls an agent: its own, as far as a tool may be named so."""
+    return NO_TOOL_NAME.sub("_", agent.name).strip("_")[:MAX_TOOL_NAME] or f"agent_{str(agent.pk)[:8]}"
+
+
+def of(agent: Agent) -> list[Agent]:
+    """An agent's living sub-agents, in its order; without a statement if they were prefetched."""
+    return [entry.sub_agent for entry in agent.sub_agents.all() if entry.sub_agent.deleted_at is None]
+
+
+def chosen(ids: list[str], *, of: UUID | None) -> list[Agent]:
+    """The agents of these ids, as the sub-agents of the agent `of`, which may be new. Raises Invalid."""
+    unknown = next((text for text in ids if not roster.is_uuid(text)), None)
+    wanted = [] if unknown else list(dict.fromkeys(UUID(text) for text in ids))
+    found = Agent.objects.filter(deleted_at=None).in_bulk(wanted) if wanted else {}
+    unknown = unknown or next((str(pk) for pk in wanted if pk not in found), None)
+    if unknown:
+        raise Invalid(f"There is no agent with the id {unknown[:100]}; create it first.")
+    agents = [found[pk] for pk in wanted]
+    check(of, agents)
+    return agents
+
+
+def check(agent_id: UUID | None, agents: list[Agent]) -> Team:
+    """The sub-agents of each agent below one that has these, all the way down. Raises Invalid.
+
+    Whoever changes an agent below may make the tree too deep later; it is checked again when a run starts.
+    """
+    team = _below(agents)
+    left = MAX_AGENTS
+
+    def walk(sub_agents: list[Agent], above: tuple[UUID | None, ...]) -> None:
+        nonlocal left
+        for agent in sub_agents:
+            left -= 1
+            if agent.pk in above:
+                raise Invalid(f"The agent {agent.name} would be its own sub-agent, directly or through others.")
+            if len(above) == MAX_LEVELS:
+                raise Invalid(f"Sub-agents may be nested {MAX_LEVELS - 1} deep; {agent.name} would be deeper.")
+            if left < 0:
+                raise Invalid(f"An agent may have {MAX_AGENTS} sub-agents, those of its sub-agents included.")
+            walk(team.get(agent.pk, []), (*above, agent.pk))
+
+    walk(agents, (agent_id,))
+    return team
+
+
+def _below(agents: list[Agent]) -> Team:
+    """One statement per level."""
+    team: Team = {}
+    level = {agent.pk for agent in agents}
+    while level and len(team) <= MAX_AGENTS:
+        team |= {pk: [] for pk in level}
+        entries = SubAgent.objects.filter(agent__in=level, sub_agent__deleted_at=None).select_related("sub_agent")
+        for entry in entries.order_by("agent", "position"):
+            team[entry.agent_id].append(entry.sub_agent)
+        level = {sub.pk for pk in level for sub in team[pk]} - team.keys()
+    return team
+
+
+def check_names(tools: Iterable[Tool], agents: list[Agent]) -> None:
+    """A model has to tell its tools and sub-agents apart. Raises Invalid."""
+    taken = {tool.current.tool_name: f"the tool {tool.name}" for tool in tools}
+    for agent in agents:
+        name = tool_name(agent)
+        if name in taken:
+            raise Invalid(
+                f"The sub-agent {agent.name} would be called '{name}', as {taken[name]} is; "
+                "a model cannot tell them apart. Rename one."
+            )
+        taken[name] = f"the sub-agent {agent.name}"

@@ -1,0 +1,74 @@
+"""What a model says, piece by piece as it comes: hints to those who follow a run (contract 3.4.4, kind `token`)."""
+
+import json
+import time
+from concurrent.futures import Future, wait
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
+
+from agents import events
+from agents.engine import UnreadableCall
+from aip import hints
+
+# Pieces are sent together, so that a fast model is no flood of messages.
+FLUSH_SECONDS = 0.08
+# How long the end of a message waits for what was said in it to be sent, where Redis is slow.
+WAIT_SECONDS = 0.5
+
+
+class Tokens(BaseCallbackHandler):
+    """Hears one model of one run, which is asked one thing at a time.
+
+    Also refuses calls of which it did not hear the end: LangChain completes JSON that breaks off, and a call with half
+    of its arguments is not what the model wanted.
+    """
+
+    raise_error = True  # or a refused call would be one line in a log
+
+    def __init__(self, run_id: UUID) -> None:
+        self.run_id = run_id
+        self._text = ""
+        self._flushed = 0.0
+        self._sent: Future[None] | None = None
+        self._arguments: dict[Any, str] = {}
+
+    def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
+        self._text, self._arguments = "", {}
+
+    def on_llm_new_token(self, token: str | list[str | dict[str, Any]], *, chunk: Any = None, **_kwargs: Any) -> None:
+        if not isinstance(chunk, ChatGenerationChunk):
+            return
+        self._text += chunk.message.text
+        if self._text and time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self._flush()
+        if isinstance(chunk.message, AIMessageChunk):
+            for part in chunk.message.tool_call_chunks:
+                # Without an index each part is a whole call.
+                key = len(self._arguments) if part.get("index") is None else f"index {part['index']}"
+                self._arguments[key] = self._arguments.get(key, "") + (part["args"] or "")
+
+    def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
+        """Raises UnreadableCall."""
+        self._wait()
+        self._flush()
+        self._wait()  # the events after this must not overtake it
+        for arguments in self._arguments.values():
+            try:
+                json.loads(arguments or "{}")
+            except ValueError:
+                raise UnreadableCall from None
+
+    def _flush(self) -> None:
+        """Send what there is, unless something is under way: two pieces at once may change places."""
+        if self._text and (self._sent is None or self._sent.done()):
+            message = {"type": "run.said", "event": events.token(self._text)}
+            self._sent = hints.send(events.group(self.run_id), message)
+            self._text, self._flushed = "", time.monotonic()
+
+    def _wait(self) -> None:
+        if self._sent is not None:
+            wait([self._sent], WAIT_SECONDS)
