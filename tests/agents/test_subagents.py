@@ -330,9 +330,7 @@ def test_runtime_config_reaches_a_sub_agent_under_its_own_id_alone(worker: Agent
         assert (sub["tools"][0]["hitl_timeout_seconds"] is not None) == is_gated
 
 
-def test_a_tree_of_agents_is_frozen_with_a_statement_per_level(
-    worker: Agent, django_assert_num_queries: Any
-) -> None:
+def test_a_tree_of_agents_is_frozen_with_a_statement_per_level(worker: Agent, django_assert_num_queries: Any) -> None:
     middles = [leader(worker, name=f"middle {number}") for number in range(10)]
     top = roster.living(str(leader(*middles).pk))
     # Two levels below that are looked at, the last to find nothing below; all tools; the run and its event.
