@@ -125,7 +125,8 @@ def add_streams(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     }
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     stream = {
-        "description": "The stream; each event has the id that a client gives to go on after it",
+        "description": "The stream; each event has the id that a client gives to go on after it. "
+        "Those of the kind `token`, pieces of what the model says, have none: they are not kept",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
         "headers": {"X-Run-ID": {"schema": {"type": "string", "format": "uuid"}}},
     }
@@ -191,7 +192,8 @@ RUN_REQUEST = {
         },
         "runtime_config": {
             "type": "object",
-            "description": "`agent_config` and `tool_configs` that override the agent's for this run, key by key",
+            "description": "`agent_config` and `tool_configs` that override the agent's for this run, key by key; "
+            "and the same under the id of a sub-agent, for that one",
         },
     },
 }

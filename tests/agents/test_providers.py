@@ -120,3 +120,15 @@ def test_a_run_of_an_unlisted_address_does_not_start(claude: AnthropicServer, wo
     config = {"agent_config": {"lm_base_url": "https://evil.example.com"}}
     with pytest.raises(ValueError, match="AIP_MODEL_BASE_URLS"):
         runs.start(agent, input="go", chat_history=[], runtime_config=config)
+
+
+def test_without_redis_a_model_is_not_heard_and_the_run_ends_all_the_same(
+    claude: AnthropicServer, world: Listener, settings: Settings
+) -> None:
+    layer = settings.CHANNEL_LAYERS["default"]
+    away = {"hosts": [{"address": "redis://127.0.0.1:9", "socket_connect_timeout": 2}]}
+    settings.CHANNEL_LAYERS = {"default": layer | {"CONFIG": layer["CONFIG"] | away}}
+    claude.scripts["claude"] = lambda _: [text("Nobody hears me. " * 50)]
+    run = start(gated_agent(world, agent_config={"lm_provider": "anthropic", "lm_name": "claude"}))
+    assert carried(run).status == Status.SUCCEEDED
+    assert end_of(run)["content"] == "Nobody hears me. " * 50
