@@ -83,6 +83,10 @@ class AgentAdmin(ReadOnlyAdmin):
         texts = read(obj, instruction="instruction", **{field: pretty(field) for field in json})
         yield Panel("Instruction", block(texts["instruction"]))
         tools = [entry.tool for entry in obj.agent_tools.all()]
+        subs = [entry.sub_agent for entry in obj.sub_agents.select_related("sub_agent")]
+        if subs:
+            rows = [(link("agents_agent", a.pk, a.name), alive(a)) for a in subs]
+            yield Panel("Sub-agents", table(["Agent", "State"], rows))
         yield Panel("Tools", table(["Tool", "State"], [(link("agents_tool", t.pk, t.name), alive(t)) for t in tools]))
         for field in json:
             yield Panel(field.replace("_", " ").capitalize(), json_block(texts[field]), is_open=field == "agent_config")

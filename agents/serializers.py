@@ -73,7 +73,12 @@ class AgentInputSerializer(serializers.Serializer[Any]):
     description = StrictText(required=False, allow_blank=True, allow_null=True, max_length=MAX_TEXT)
     metadata = Object(required=False, allow_null=True)
     tools = ShortList(child=StrictText(), required=False, allow_null=True)
-    agents = ShortList(child=StrictText(), required=False, allow_null=True)
+    agents = ShortList(
+        child=StrictText(),
+        required=False,
+        allow_null=True,
+        help_text="Ids of agents to which this one may give tasks: each is offered to its model as a tool",
+    )
     mcps = ShortList(child=StrictText(), required=False, allow_null=True)
     tool_configs = Object(required=False, allow_null=True)
     mcp_configs = Object(required=False, allow_null=True)

@@ -1,7 +1,9 @@
 """A small HTTP server that speaks OpenAI's chat completions, so that `langchain-openai` itself is exercised."""
 
 import json
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +32,22 @@ def tool_results(body: Body) -> list[str]:
     return [message["content"] for message in body["messages"] if message["role"] == "tool"]
 
 
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+def pieces(answer: Body) -> Iterator[Body]:
+    """A message as it is streamed: its text word by word, the arguments of its calls in halves."""
+    yield {"role": "assistant", "content": ""}
+    for word in re.findall(r"\S+\s*|\s+", answer["content"] or ""):
+        yield {"content": word}
+    for index, call in enumerate(answer.get("tool_calls", [])):
+        text = call["function"]["arguments"]
+        half = len(text) // 2
+        begun = {"name": call["function"]["name"], "arguments": text[:half]}
+        yield {"tool_calls": [{"index": index, "id": call["id"], "type": "function", "function": begun}]}
+        yield {"tool_calls": [{"index": index, "function": {"arguments": text[half:]}}]}
+
+
 class ModelServer(ThreadingHTTPServer):
     """Answers each model by the script of its name, and keeps what it was sent."""
 
@@ -41,6 +59,8 @@ class ModelServer(ThreadingHTTPServer):
         self.scripts: dict[str, Script] = {}
         self.received: list[Body] = []
         self.keys: list[str] = []
+        # Seconds between the pieces of what a model streams, by its name.
+        self.pauses: dict[str, float] = {}
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
     def sent_to(self, model: str) -> list[Body]:
@@ -59,20 +79,33 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(answer, int):
             self._send(answer, {"error": {"message": f"the key {self.server.keys[-1]} is refused", "type": "x"}})
             return
-        choice = {"index": 0, "message": answer, "finish_reason": "tool_calls" if "tool_calls" in answer else "stop"}
-        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        reason = "tool_calls" if "tool_calls" in answer else "stop"
         # One id for all: nothing may rest on a provider's ids.
-        self._send(
-            200,
-            {
-                "id": "chatcmpl-1",
-                "object": "chat.completion",
-                "created": 0,
-                "model": body["model"],
-                "choices": [choice],
-                "usage": usage,
-            },
-        )
+        whole = {"id": "chatcmpl-1", "created": 0, "model": body["model"], "usage": USAGE}
+        if body.get("stream"):
+            self._stream(whole, answer, reason)
+            return
+        choice = {"index": 0, "message": answer, "finish_reason": reason}
+        self._send(200, whole | {"object": "chat.completion", "choices": [choice]})
+
+    def _stream(self, whole: Body, answer: Body, reason: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        with suppress(BrokenPipeError):
+            for delta in pieces(answer):
+                self._chunk(whole, [{"index": 0, "delta": delta, "finish_reason": None}], None)
+                time.sleep(self.server.pauses.get(whole["model"], 0))
+            self._chunk(whole, [{"index": 0, "delta": {}, "finish_reason": reason}], None)
+            self._chunk(whole, [], USAGE)
+            self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
+
+    def _chunk(self, whole: Body, choices: list[Body], usage: Body | None) -> None:
+        body = whole | {"object": "chat.completion.chunk", "choices": choices, "usage": usage}
+        self.wfile.write(f"data: {json.dumps(body)}\n\n".encode())
+        self.wfile.flush()
 
     def _send(self, status: int, body: Body) -> None:
         data = json.dumps(body).encode()

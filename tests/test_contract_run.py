@@ -133,6 +133,19 @@ def test_3_4_4_steps_hang_together(seen: Seen) -> None:
     assert times[0] >= 0
 
 
+def test_3_4_4_a_call_hangs_from_the_message_that_asked_for_it_and_that_from_the_root(seen: Seen) -> None:
+    root, asks, pending, result = [e["metadata"] for e in seen.events if "step_id" in e["metadata"]]
+    assert (root["previous_step_ids"], asks["previous_step_ids"]) == ([], [root["step_id"]])
+    assert pending["previous_step_ids"] == result["previous_step_ids"] == [asks["step_id"]]
+    assert pending["step_id"] == result["step_id"]
+    # The client shows what names the agent below its root, and takes a message with one call for that call.
+    assert {step["agent_name"] for step in (root, asks, pending, result)} == {"contract agent"}
+    assert [step["status"] for step in (root, asks, pending, result)] == ["running", "running", "finished", "finished"]
+    assert asks["tool_info"]["tool_calls"] == [
+        {"id": result["tool_info"]["id"], "name": "run_greeter", "args": {"name": INPUT}}
+    ]
+
+
 def test_3_4_5_there_is_one_terminal_event_and_it_has_the_answer(seen: Seen) -> None:
     terminal = [event for event in seen.events if event.get("is_final") or event.get("final")]
     assert terminal == [seen.events[-1]]

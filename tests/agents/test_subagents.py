@@ -372,3 +372,24 @@ def test_a_sub_agent_that_never_comes_to_an_answer_is_a_failed_call(
     run = start(leader(looping))
     assert carried(run).status == Status.SUCCEEDED
     assert "without coming to an answer" in end_of(run)
+
+
+# On the wire
+
+
+def test_an_agent_is_given_back_with_its_sub_agents_as_objects(worker: Agent, django_assert_num_queries: Any) -> None:
+    from django.conf import settings
+    from django.test import Client
+
+    client = Client(headers={"X-API-Key": settings.MASTER_API_KEY})
+    body = {"name": "leader", "agents": [str(worker.pk)]}
+    made = client.post("/agents/", body, content_type="application/json")
+    assert made.status_code == 201
+    assert made.json()["data"]["agents"] == [{"id": str(worker.pk), "name": "worker"}]
+    path = f"/agents/{made.json()['data']['id']}"
+    assert client.get(path).json()["data"]["agents"] == [{"id": str(worker.pk), "name": "worker"}]
+    refused = client.post("/agents/", body | {"agents": [str(uuid.uuid4())]}, content_type="application/json")
+    assert refused.status_code == 400
+    assert refused.json()["message"].startswith("agents: There is no agent with the id")
+    Agent.objects.filter(pk=worker.pk).update(deleted_at=worker.created_at)
+    assert client.get(path).json()["data"]["agents"] == []
