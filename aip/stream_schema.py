@@ -77,7 +77,8 @@ def add_streams(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     }
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     stream = {
-        "description": "The stream; each event has the id that a client gives to go on after it",
+        "description": "The stream; each event has the id that a client gives to go on after it. "
+        "Those of the kind `token`, pieces of what the model says, have none: they are not kept",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
         "headers": {"X-Run-ID": {"schema": {"type": "string", "format": "uuid"}}},
     }

@@ -71,6 +71,16 @@ def body_for(path: str, request_id: str) -> Json:
 # Bodies, whatever the endpoint
 
 
+@pytest.mark.parametrize("path", ["/agents/{agent}", "/tools/{tool}"])
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"name": "\xff"}', b'{"a": 1, "a": 2}', b'{"a": "\\u0000"}'])
+def test_an_update_whose_body_is_no_storable_json_object_is_400(
+    server: Live, agent: str, tool: Json, path: str, body: bytes
+) -> None:
+    url = path.format(agent=agent, tool=tool["id"])
+    is_error(server.client.put(url, content=body, headers=JSON), 400)
+    is_error(server.client.put(url, content=b"{}", headers={"Content-Type": "text/plain"}), 415)
+
+
 @pytest.mark.parametrize("path", [AGENTS, RUN, DECISION])
 @pytest.mark.parametrize(
     ("body", "words"),
