@@ -15,6 +15,7 @@ from agents import roster, sandbox
 from agents.descriptions import ToolRejected
 from agents.models import AgentTool, Tool, ToolVersion
 from aip.db import borrowed_connection
+from hitl import approvals
 
 MAX_SOURCE_BYTES = 1_000_000
 
@@ -120,11 +121,15 @@ def upload_again(tool_id: str, *, source: bytes, file_name: str, **fields: Any) 
 
 
 def delete(tool_id: str) -> None:
-    """Its agents have it no more, its calls do not run, and its name is free. Raises NotFound."""
+    """Its agents have it no more, its calls do not run, nobody is asked about them, and its name is free.
+
+    Raises NotFound.
+    """
     with roster.account_locked():
         tool = living(tool_id)
         Tool.objects.filter(pk=tool.pk).update(deleted_at=Now(), updated_at=Now())
         AgentTool.objects.filter(tool=tool).delete()
+        approvals.withdraw_all(tool.pk)
 
 
 def _save(tool: Tool, *, description: str, **fields: Any) -> None:

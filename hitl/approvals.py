@@ -154,9 +154,8 @@ def decide(
             answer=None if answer is None else storable(answer),
         )
         if made:
-            run_id = made[0].request.run_id
             _ring(request_id)
-            transaction.on_commit(lambda: request_closed.send_robust(ApprovalRequest, run_id=run_id), robust=True)
+            _resume(made[0].request.run_id)
     if not made:
         raise _too_late(request_id)
     return made[0]
@@ -256,6 +255,16 @@ def withdraw(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
     return None if is_open or last.status == Status.CANCELLED else last
 
 
+def withdraw_all(tool_id: UUID) -> None:
+    """Close what waits for a tool that is deleted; the runs go on, and their models are told."""
+    with transaction.atomic():
+        of_tool = ApprovalRequest.objects.filter(tool_id=tool_id, status=Status.PENDING)
+        ids = _cancel(of_tool.select_for_update(no_key=True))
+        _ring(*ids)
+        for run_id in set(ApprovalRequest.objects.filter(pk__in=ids).values_list("run_id", flat=True)):
+            _resume(run_id)
+
+
 def _cancel(open_ones: QuerySet[ApprovalRequest]) -> list[UUID]:
     """Close requests, which are locked as they are read, without a decision; their ids."""
     ids = list(open_ones.values_list("pk", flat=True))
@@ -318,6 +327,10 @@ def _announce(request_id: UUID, status: str) -> None:
 def _ring(*request_ids: UUID) -> None:
     if request_ids:
         transaction.on_commit(lambda: waiting.wake(*request_ids), robust=True)
+
+
+def _resume(run_id: UUID) -> None:
+    transaction.on_commit(lambda: request_closed.send_robust(ApprovalRequest, run_id=run_id), robust=True)
 
 
 def _log(request: ApprovalRequest, decision: Decision) -> None:

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from agents import attempts, gate, runs, sandbox
+from agents import attempts, gate, runs, sandbox, toolbox
 from agents.models import Run, RunEvent, Status
 from hitl.models import Execution
 from tests.agents.runs import (
@@ -180,6 +180,28 @@ def test_a_call_that_is_handed_over_too_late_is_handed_over_again_and_hurts_no_o
         "slow": (Execution.FINISHED, 1),
     }
     assert world.count(run.input) == 2
+
+
+@pytest.mark.parametrize("hold", [0, 20], ids=["parked", "held"])
+def test_what_waits_for_a_tool_that_is_deleted_is_closed_and_the_model_is_told(
+    world: Listener, settings: Any, hold: int
+) -> None:
+    settings.HITL_HOLD_SECONDS = hold
+    run = start(gated_agent(world, "gone", "kept"))
+    thread = carry(run)
+    asked = await_requests(run, 2)
+    if hold == 0:
+        thread.join(20)
+    in_thread(lambda: toolbox.delete(str(asked["gone"].tool_id))).join(10)
+    if hold == 0:
+        thread = carry(run)
+    eventually(lambda: requests(run)["gone"].settled_at, 5)
+    assert {name: r.status for name, r in requests(run).items()} == {"gone": "cancelled", "kept": "pending"}
+    assert world.count(run.input) == 0
+    (said,) = RunEvent.objects.filter(run=run, key__startswith="result:").values_list("payload__content", flat=True)
+    assert said.startswith("This tool was deleted")
+    runs.cancel(run.pk, by="the test")
+    thread.join(20)
 
 
 def test_a_worker_that_is_asked_to_stop_parks(world: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
