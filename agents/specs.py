@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from agents import configs, llm, subagents
+from agents import configs, llm, model_choice, subagents
 from agents.engine import ToolSpec
 from agents.models import Agent, AgentTool, Tool, ToolVersion
 
@@ -40,7 +40,8 @@ def _freeze(
     tools: dict[UUID, list[Tool]],
     runtime_config: dict[str, Any],
 ) -> Spec:
-    agent_config = configs.merged(agent.agent_config, override.get("agent_config") or {})
+    overrides = override.get("agent_config") or {}
+    agent_config = configs.merged(model_choice.open_to(overrides, agent.agent_config), overrides)
     tool_configs = configs.merged(agent.tool_configs, configs.by_tool_id(override.get("tool_configs") or {}))
     configs.check_agent_config(agent_config)
     configs.check_tool_configs(tool_configs)
