@@ -8,15 +8,12 @@ go through one small executor, and each gives its connection back.
 import asyncio
 import json
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
 from rest_framework.exceptions import (
     MethodNotAllowed,
@@ -26,6 +23,7 @@ from rest_framework.exceptions import (
 )
 
 from agents import attachments, configs, events, roster, run_form, runs
+from agents.hearing import POLL_SECONDS, heard_of
 from agents.models import ENDED, Run, RunEvent
 from agents.run_serializers import RunInputSerializer
 from aip import auth, errors
@@ -41,11 +39,7 @@ Headers = dict[str, str]
 T = TypeVar("T")
 
 KEEP_ALIVE_SECONDS = 15.0
-# How often a stream reads its rows while it cannot listen for hints.
-POLL_SECONDS = 1.0
 BATCH = 200
-# Pieces of what the model says that are kept for a client which reads slowly.
-MAX_PIECES = 1000
 MAX_DIGITS = 10
 HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -198,7 +192,7 @@ async def follow(run_id: UUID, after: int) -> AsyncIterator[str]:
 
     What the model is saying comes between them as it is heard, without a number: it is not kept.
     """
-    async with _hints(events.group(run_id)) as heard:
+    async with heard_of(events.group(run_id)) as heard:
         look = True
         while True:
             if look:
@@ -244,74 +238,3 @@ def _events_after(run_id: UUID, after: int) -> list[tuple[int, dict[str, Any]]] 
         return found
     # It has ended since or before: what there is now is all.
     return list(events.all()) or None
-
-
-class Heard:
-    """What hints said, in its order: pieces of what the model says, and None where the rows should be read again."""
-
-    def __init__(self) -> None:
-        self.something = asyncio.Event()
-        self._said: deque[dict[str, Any] | None] = deque()
-
-    def look(self) -> None:
-        if not self._said or self._said[-1] is not None:
-            self._said.append(None)
-        self.something.set()
-
-    def say(self, piece: dict[str, Any]) -> None:
-        """Dropped when the client is far behind: the events say it all again."""
-        if len(self._said) < MAX_PIECES:
-            self._said.append(piece)
-            self.something.set()
-
-    def take(self) -> tuple[list[dict[str, Any]], bool]:
-        """The pieces up to the next look at the rows, and whether it is due then."""
-        pieces: list[dict[str, Any]] = []
-        look = False
-        while self._said and not look:
-            piece = self._said.popleft()
-            if piece is None:
-                look = True
-            else:
-                pieces.append(piece)
-        if not self._said:
-            self.something.clear()
-        return pieces, look
-
-
-@asynccontextmanager
-async def _hints(group: str) -> AsyncIterator[Heard]:
-    """What is heard of a run: that its rows should be read again also by the clock, while Redis is away."""
-    heard = Heard()
-    is_over = False
-
-    async def listen() -> None:
-        layer = get_channel_layer()
-        while not is_over:
-            try:
-                channel = await layer.new_channel()
-                await layer.group_add(group, channel)
-                try:
-                    # Asked each time: the layer sometimes swallows the cancellation of a subscription.
-                    heard.look()  # something may have come before the subscription stood
-                    while not is_over:
-                        message = await layer.receive(channel)
-                        if message["type"] == "run.said":
-                            heard.say(message["event"])
-                        else:
-                            heard.look()
-                finally:
-                    await layer.group_discard(group, channel)
-            except Exception as e:  # noqa: BLE001 - without hints a stream is slower, not broken
-                logger.warning("A stream reads every %.0f s, it gets no hints: %s", POLL_SECONDS, type(e).__name__)
-                await asyncio.sleep(POLL_SECONDS)
-                heard.look()
-
-    task = asyncio.create_task(listen())
-    try:
-        yield heard
-    finally:
-        is_over = True
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

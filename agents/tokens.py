@@ -6,7 +6,9 @@ from concurrent.futures import Future, wait
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
@@ -23,7 +25,8 @@ WAIT_SECONDS = 0.5
 class Tokens(BaseCallbackHandler):
     """Hears one model of one run, which is asked one thing at a time.
 
-    Also refuses calls of which it did not hear the end: LangChain completes JSON that breaks off, and a call with half
+    Also ends an answer that takes longer than a model may: the libraries' limits are for the time between two pieces.
+    And refuses calls of which it did not hear the end: LangChain completes JSON that breaks off, and a call with half
     of its arguments is not what the model wanted.
     """
 
@@ -32,14 +35,18 @@ class Tokens(BaseCallbackHandler):
     def __init__(self, run_id: UUID) -> None:
         self.run_id = run_id
         self._text = ""
-        self._flushed = 0.0
+        self._flushed = self._ends = 0.0
         self._sent: Future[None] | None = None
         self._arguments: dict[Any, str] = {}
 
     def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
         self._text, self._arguments = "", {}
+        self._ends = time.monotonic() + settings.MODEL_TIMEOUT_SECONDS
 
     def on_llm_new_token(self, token: str | list[str | dict[str, Any]], *, chunk: Any = None, **_kwargs: Any) -> None:
+        """Raises ModelTimeoutError."""
+        if time.monotonic() > self._ends:
+            raise ModelTimeoutError("The model did not come to an end in time.")
         if not isinstance(chunk, ChatGenerationChunk):
             return
         self._text += chunk.message.text

@@ -100,3 +100,12 @@ def test_a_reader_who_comes_late_hears_what_is_said_from_then_on(server: Live, m
     heard = "".join(tokens(late))
     assert heard
     assert (TEXT * 3).endswith(heard)
+
+
+def test_a_model_that_speaks_on_and_on_is_ended_in_time(server: Live, models: ModelServer) -> None:
+    models.scripts["endless"] = lambda _: says(TEXT * 10)
+    models.pauses["endless"] = 0.2
+    began = time.monotonic()
+    stream = server.run(agent(server, "endless"), "speak")
+    assert "did not answer in time" in stream.finish()["content"]
+    assert time.monotonic() - began < 10
