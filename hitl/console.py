@@ -3,6 +3,8 @@
 Plain pages and forms. The script beside them (`static/hitl/console.js`) only fetches the same HTML again.
 """
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +19,11 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
 from aip.admin import INDENT, pretty, read
+from aip.errors import MAX_SENTENCES, sentences
 from aip.text import visible
-from hitl import approvals
-from hitl.forms import DecisionForm
+from hitl import approvals, forms, precedents, shapes
+from hitl.arguments import Errors
+from hitl.differences import differences
 from hitl.models import ApprovalRequest, Decision, Source, Status
 from hitl.refusals import describe_closing
 
@@ -55,7 +59,7 @@ def _cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, An
     """What a card shows of each request: one statement, and of long arguments no more than the card's part."""
     rows = (
         requests.select_related("decision")
-        .defer("arguments", "context", "output")
+        .defer("arguments", "model_arguments", "args_schema", "context", "output")
         .annotate(now=Now(), shown=pretty("arguments", CARD_CHARACTERS))
     )
     return [_card(user, row) for row in rows]
@@ -92,7 +96,8 @@ def _closing(row: ApprovalRequest, decision: Decision) -> str:
             return "Cancelled with its run"
         case _:
             where = "over the API" if decision.source == Source.API else "in the console"
-            return f"{Status(row.status).label} by {visible(decision.decided_by_name)} {where}"
+            word = "Approved with changes" if decision.arguments is not None else str(row.outcome).capitalize()
+            return f"{word} by {visible(decision.decided_by_name)} {where}"
 
 
 def _page(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
@@ -151,12 +156,15 @@ def detail(request: HttpRequest, request_id: UUID) -> HttpResponse:
     return _detail(request, request_id)
 
 
-def _detail(request: HttpRequest, request_id: UUID, *, status: int = 200, problem: str = "") -> HttpResponse:
+def _detail(
+    request: HttpRequest, request_id: UUID, *, status: int = 200, problem: str = "", errors: Errors | None = None
+) -> HttpResponse:
+    """With `errors` of the arguments: the form as it was typed, and what is wrong in it."""
     user = may_view(request)
     found = _one(user, request_id)
-    row = found["request"]
-    texts = read(row, arguments=pretty("arguments"), output="output")
-    conversation = row.context.get("conversation", [])
+    whole = ApprovalRequest.objects.select_related("decision").defer("output").get(pk=request_id)
+    texts = read(whole, arguments=pretty("arguments"), output="output")
+    typed = request.POST if errors is not None else None
     return _page(
         request,
         "hitl/detail.html",
@@ -166,38 +174,110 @@ def _detail(request: HttpRequest, request_id: UUID, *, status: int = 200, proble
         problem=problem,
         arguments=_narrow(visible(texts["arguments"])),
         output=visible(texts["output"]),
-        conversation=[{"role": m["role"], "text": visible(m["content"])} for m in conversation],
+        fields=forms.fields(whole.args_schema, whole.arguments, typed, errors) if found["choices"] else [],
+        is_typed=bool(typed and typed.get("edited")),
+        answer=visible(whole.made.answer or "") if whole.made else "",
+        **_background(whole),
     )
+
+
+def _background(whole: ApprovalRequest) -> dict[str, Any]:
+    """What the page of a request tells beside the call itself. Three statements, however much there is."""
+    conversation = whole.context.get("conversation", [])
+    edited = whole.operators_arguments
+    return {
+        "shown": shapes.shown(whole.args_schema, whole.arguments),
+        "edits": differences(whole.asked_with, edited) if edited is not None else [],
+        "precedent": precedents.changes_since(whole),
+        "earlier": precedents.earlier_decisions(whole),
+        "extensions": list(whole.extensions.all()),
+        "told": {name: visible(whole.context.get(name, "")) for name in ("instruction", "agent_version")},
+        "what_it_does": visible(whole.context.get("tool_description", "")),
+        "conversation": [{"role": m["role"], "text": visible(m["content"])} for m in conversation],
+    }
 
 
 def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
     """Decide from the console. A second decision is answered 409 with who, what and when."""
     if request.method != "POST":  # back from the login page
         return redirect("request", request_id)
-    user = may_view(request)
-    found = _one(user, request_id)
-    if not found["choices"]:
-        if not found["is_closed"]:
-            raise PermissionDenied("You may look, but not decide. Ask an administrator for the group 'operators'.")
-        return _too_late(request, found["request"])
-    form = DecisionForm(request.POST)
+    user, refused = _decider(request, request_id)
+    if refused:
+        return refused
+    form = forms.DecisionForm(request.POST)
     if not form.is_valid():
-        problem = " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in form.errors.items())
-        return _answer(request, request_id, status=400, problem=f"Nothing was decided. {problem}")
+        return _unfit(request, request_id, form.errors)
+    given = form.cleaned_data
     try:
         made = approvals.decide(
             request_id,
-            decision=Status(form.cleaned_data["decision"]),
+            decision=Status(given["decision"]),
             by=user,
             source=Source.CONSOLE,
-            note=form.cleaned_data["note"],
+            note=given["note"],
+            arguments=_edited(request, request_id) if given["edited"] else None,
+            answer=given["answer"] or None,
+            seal=given["seal"],
         )
     except approvals.AlreadyClosed as e:
         return _too_late(request, e.request)
+    except approvals.StaleSeal as e:
+        return _answer(request, request_id, status=409, problem=str(e))
+    except approvals.Unfit as e:
+        return _unfit(request, request_id, e.errors)
     if _is_script(request):
         return render(request, "hitl/card.html", {"card": _one(user, request_id)})
-    messages.success(request, f"You {made.decision} the call of {visible(made.request.tool_name)}.")
+    messages.success(request, f"You {made.request.outcome} the call of {visible(made.request.tool_name)}.")
     return redirect("inbox")
+
+
+def extend(request: HttpRequest, request_id: UUID) -> HttpResponse:
+    """Give a request more time."""
+    if request.method != "POST":
+        return redirect("request", request_id)
+    user, refused = _decider(request, request_id)
+    if refused:
+        return refused
+    form = forms.ExtensionForm(request.POST)
+    if not form.is_valid():
+        return _unfit(request, request_id, form.errors)
+    try:
+        approvals.extend(request_id, seconds=form.cleaned_data["seconds"], by=user, source=Source.CONSOLE)
+    except approvals.AlreadyClosed as e:
+        return _too_late(request, e.request)
+    except approvals.Unfit as e:
+        return _unfit(request, request_id, e.errors)
+    if _is_script(request):
+        return render(request, "hitl/card.html", {"card": _one(user, request_id)})
+    return redirect("request", request_id)
+
+
+def _decider(request: HttpRequest, request_id: UUID) -> tuple[User, HttpResponse | None]:
+    """The operator who acts, and the answer where it is too late for that. Raises PermissionDenied."""
+    user = may_view(request)
+    found = _one(user, request_id)
+    if found["choices"]:
+        return user, None
+    if not found["is_closed"]:
+        raise PermissionDenied("You may look, but not decide. Ask an administrator for the group 'operators'.")
+    return user, _too_late(request, found["request"])
+
+
+def _edited(request: HttpRequest, request_id: UUID) -> dict[str, Any]:
+    """The arguments that came with the form. Raises Unfit."""
+    row = ApprovalRequest.objects.only("arguments", "args_schema").get(pk=request_id)
+    arguments, errors = forms.read(row.args_schema, row.arguments, request.POST)
+    if errors:
+        raise approvals.Unfit(arguments=errors)
+    return arguments
+
+
+def _unfit(request: HttpRequest, request_id: UUID, errors: Mapping[str, Any]) -> HttpResponse:
+    """Nothing was changed: the page says what is wrong, with all that was typed."""
+    problem = f"Nothing was decided. {' '.join(islice(sentences(dict(errors)), MAX_SENTENCES))}"
+    of_arguments = errors.get("arguments", {})
+    typed = of_arguments if isinstance(of_arguments, dict) else {}
+    return _answer(request, request_id, status=400, problem=visible(problem), errors=typed)
 
 
 def _too_late(request: HttpRequest, closed: ApprovalRequest) -> HttpResponse:
@@ -205,9 +285,11 @@ def _too_late(request: HttpRequest, closed: ApprovalRequest) -> HttpResponse:
     return _answer(request, closed.pk, status=409, problem=problem)
 
 
-def _answer(request: HttpRequest, request_id: UUID, *, status: int, problem: str) -> HttpResponse:
+def _answer(
+    request: HttpRequest, request_id: UUID, *, status: int, problem: str, errors: Errors | None = None
+) -> HttpResponse:
     if not _is_script(request):
-        return _detail(request, request_id, status=status, problem=problem)
+        return _detail(request, request_id, status=status, problem=problem, errors=errors)
     found = _one(may_view(request), request_id) | {"problem": problem}
     return render(request, "hitl/card.html", {"card": found}, status=status)
 

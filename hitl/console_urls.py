@@ -19,4 +19,5 @@ urlpatterns = [
     page("inbox/<uuid:request_id>/", console.detail, "request"),
     page("inbox/<uuid:request_id>/card/", console.card, "card"),
     page("inbox/<uuid:request_id>/decide/", console.decide, "decide"),
+    page("inbox/<uuid:request_id>/extend/", console.extend, "extend_request"),
 ]
