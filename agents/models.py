@@ -39,7 +39,6 @@ class Tool(models.Model):
     deleted_at = models.DateTimeField(null=True)
 
     class Meta:
-        default_permissions = ["add", "view"]
         constraints = [
             # Also serves the look-up of a name at upload.
             models.UniqueConstraint(
@@ -96,7 +95,6 @@ class Agent(models.Model):
     deleted_at = models.DateTimeField(null=True)
 
     class Meta:
-        default_permissions = ["add", "view"]
         # GET /agents/ lists them newest first.
         indexes = [models.Index(fields=["-created_at"], name="agents_newest_first")]
 
@@ -164,6 +162,7 @@ class Run(models.Model):
     attempt = models.PositiveIntegerField(default=0, help_text="How often a worker has claimed it")
     holder = models.CharField(max_length=255, blank=True, help_text="The process that holds it: a heartbeat's name")
     input = models.TextField()
+    config = models.JSONField(null=True, help_text="What it was given to override its agent's settings")
     spec = models.JSONField()
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, help_text="When a worker first claimed it")
@@ -194,6 +193,8 @@ class Run(models.Model):
         indexes = [
             # The runs of one agent, newest first; the foreign key itself.
             models.Index(fields=["agent", "-created_at"], name="runs_of_agent_newest_first"),
+            # The same by status, and how many there are of one.
+            models.Index(fields=["agent", "status", "-created_at"], name="runs_of_agent_by_status"),
             # The admin's list.
             models.Index(fields=["-created_at"], name="runs_newest_first"),
             # The sweep's look, every second, for what the queue has lost.
@@ -210,6 +211,31 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"Run {str(self.id)[:8]}"
+
+
+class RunFile(models.Model):
+    """A file that came with a run, as it was sent. `agents.attachments` writes it.
+
+    What the model reads of it is part of the run's spec.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="files", db_index=False)
+    position = models.PositiveSmallIntegerField()
+    name = models.CharField(max_length=255)
+    content_type = models.CharField(max_length=255)
+    size = models.PositiveIntegerField(help_text="In bytes")
+    is_text = models.BooleanField(help_text="UTF-8, so that the model was given what it says")
+    content = models.BinaryField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = []
+        ordering = ["position"]
+        # Also serves the files of a run.
+        constraints = [models.UniqueConstraint(fields=["run", "position"], name="one_file_per_position")]
+
+    def __str__(self) -> str:
+        return visible(self.name)
 
 
 class RunEvent(models.Model):

@@ -1,13 +1,20 @@
-"""Create and find agents: the only writer of Agent."""
+"""Create, find, change and delete agents: the only writer of Agent and, beside the toolbox, of an agent's tools."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Prefetch, QuerySet
+from django.db.models.functions import Now
 from rest_framework.exceptions import NotFound
 
 from agents.models import Agent, AgentTool, Installation, Tool
+
+
+class NamesClash(Exception):
+    """Two tools of one agent call themselves alike, and a model could not tell them apart; names them."""
 
 
 def account_id() -> UUID:
@@ -27,24 +34,96 @@ def is_uuid(text: str) -> bool:
     return True
 
 
-def all_living() -> QuerySet[Agent]:
-    """Agents that are not deleted, newest first, with their tools: three statements whatever their number."""
-    tools = Prefetch("agent_tools", AgentTool.objects.select_related("tool").filter(tool__deleted_at=None))
-    return Agent.objects.filter(deleted_at=None).prefetch_related(tools).order_by("-created_at", "id")
+def listed(*, include_deleted: bool) -> QuerySet[Agent]:
+    """Agents, newest first, with their tools: three statements whatever their number."""
+    tools = AgentTool.objects.select_related("tool").filter(tool__deleted_at=None)
+    shown = tools.only("agent", "position", "tool__name")
+    agents = Agent.objects.all() if include_deleted else Agent.objects.filter(deleted_at=None)
+    return agents.prefetch_related(Prefetch("agent_tools", shown)).order_by("-created_at", "id")
 
 
 def living(agent_id: str) -> Agent:
     """Raises NotFound, also for an id that is no UUID."""
-    agent = all_living().filter(pk=agent_id).first() if is_uuid(agent_id) else None
+    return _found(listed(include_deleted=False), agent_id)
+
+
+def _found(agents: QuerySet[Agent], agent_id: str) -> Agent:
+    agent = agents.filter(pk=agent_id).first() if is_uuid(agent_id) else None
     if agent is None:
         raise NotFound(f"There is no agent with the id {agent_id[:100]}.")
     return agent
 
 
+@contextmanager
+def account_locked() -> Iterator[None]:
+    """A transaction that has the account to itself: agents get and lose tools, and tools their names, one at a time.
+
+    So no agent comes to have two tools of one name by two requests that do not see each other.
+    """
+    with transaction.atomic():
+        Installation.objects.select_for_update().get()
+        yield
+
+
+@contextmanager
+def editing(agent_id: str) -> Iterator[Agent]:
+    """A transaction in which nobody else changes a living agent. Raises NotFound."""
+    with account_locked():
+        yield living(agent_id)
+
+
 def create(*, tools: list[Tool], **fields: Any) -> Agent:
     with transaction.atomic():
         agent = Agent.objects.create(**fields)
-        AgentTool.objects.bulk_create(
-            AgentTool(agent=agent, tool=tool, position=position) for position, tool in enumerate(tools)
-        )
+        _give_tools(agent, tools)
     return living(str(agent.pk))
+
+
+def change(agent: Agent, *, tools: list[Tool] | None = None, **fields: Any) -> Agent:
+    """Change an agent for its later runs, within `editing`; the whole agent. Tools are replaced where given."""
+    Agent.objects.filter(pk=agent.pk).update(**fields, updated_at=Now())
+    if tools is not None:
+        AgentTool.objects.filter(agent=agent).delete()
+        _give_tools(agent, tools)
+    return living(str(agent.pk))
+
+
+def _give_tools(agent: Agent, tools: list[Tool]) -> None:
+    AgentTool.objects.bulk_create(
+        AgentTool(agent=agent, tool=tool, position=position) for position, tool in enumerate(tools)
+    )
+
+
+def delete(agent_id: str) -> None:
+    """Its runs go on, and stay to be read; its name is free. Raises NotFound."""
+    deleted = is_uuid(agent_id) and Agent.objects.filter(pk=agent_id, deleted_at=None).update(deleted_at=Now())
+    if not deleted:
+        raise NotFound(f"There is no agent with the id {agent_id[:100]}.")
+
+
+def restore(agent_id: str) -> Agent:
+    """A deleted agent as it was, without the tools that are gone; one that is not deleted as it is.
+
+    Raises NotFound, NamesClash.
+    """
+    with account_locked():
+        agent = _found(listed(include_deleted=True), agent_id)
+        if agent.deleted_at is not None:
+            check_names(tools_of(agent))
+            Agent.objects.filter(pk=agent.pk).update(deleted_at=None, updated_at=Now())
+    return living(agent_id)
+
+
+def tools_of(agent: Agent) -> list[Tool]:
+    """The tools that an agent has, in their order, each with its current version."""
+    entries = AgentTool.objects.filter(agent=agent, tool__deleted_at=None).select_related("tool__current")
+    return [entry.tool for entry in entries]
+
+
+def check_names(tools: Iterable[Tool]) -> None:
+    """Raises NamesClash."""
+    names = [tool.current.tool_name for tool in tools]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise NamesClash(
+            f"Two of these tools call themselves '{min(twice)}'; a model cannot tell them apart. Rename one."
+        )

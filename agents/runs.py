@@ -15,7 +15,8 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
 from rest_framework.exceptions import NotFound
 
-from agents import checkpoints, events, heartbeats, llm, queue, roster, specs
+from agents import attachments, checkpoints, events, heartbeats, llm, queue, roster, specs
+from agents.attachments import Attachment
 from agents.attempts import Attempt, Lost, within_limit
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Agent, Run, Status
 from aip.db import from_now
@@ -50,13 +51,21 @@ def start(
     input: str,
     chat_history: list[dict[str, str]],
     runtime_config: dict[str, Any],
+    files: Sequence[Attachment] = (),
 ) -> Run:
     """Write a run, its frozen spec and its first event, and queue it after the commit. Raises configs.Invalid."""
     spec = specs.freeze(agent, runtime_config)
-    spec["messages"] = [*chat_history, {"role": "user", "content": input}]
+    spec["messages"] = [*chat_history, {"role": "user", "content": attachments.told(input, files)}]
     limit = spec["timeout_seconds"]
     with transaction.atomic():
-        run = Run.objects.create(agent=agent, input=input, spec=spec, deadline_at=from_now(limit) if limit else None)
+        run = Run.objects.create(
+            agent=agent,
+            input=input,
+            config=runtime_config or None,
+            spec=spec,
+            deadline_at=from_now(limit) if limit else None,
+        )
+        attachments.attach(run, files)
         run.now = run.created_at  # type: ignore[attr-defined]
         events.append(run, "opened", events.opened(run.pk, str(llm.Model(**spec["model"]))))
         transaction.on_commit(lambda: _enqueue(run.pk), robust=True)

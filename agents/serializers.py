@@ -1,55 +1,14 @@
-"""The JSON of tools, agents and runs: what comes in is checked here, what goes out has one shape."""
+"""The JSON of agents: what comes in is checked here, what goes out has one shape."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents import configs, llm, roster
+from agents import configs, llm, model_choice, roster
 from agents.models import Agent, Tool
-from aip.fields import Object, ShortList, StrictText
-
-# More than any prompt; below the limit of a body.
-MAX_TEXT = 4_000_000
-T = TypeVar("T")
-
-
-class ToolSerializer(serializers.ModelSerializer[Tool]):
-    account_id = serializers.SerializerMethodField()
-    tool_type = serializers.SerializerMethodField()
-    tool_file = serializers.CharField(source="current.file_name")
-    tool_script = serializers.CharField(source="current.source")
-    plugin_class_name = serializers.CharField(source="current.class_name")
-
-    class Meta:
-        model = Tool
-        fields = [
-            "id", "name", "account_id", "tool_type", "framework", "version", "description", "tags",
-            "tool_file", "tool_script", "plugin_class_name", "created_at", "updated_at",
-        ]  # fmt: skip
-
-    def get_account_id(self, tool: Tool) -> str:
-        return str(self.context["account_id"])
-
-    def get_tool_type(self, tool: Tool) -> str:
-        return "custom"
-
-
-class ToolUploadSerializer(serializers.Serializer[Any]):
-    file = serializers.FileField(
-        error_messages=dict.fromkeys(
-            ("required", "invalid", "no_name"),
-            "Send the tool's Python file, with a file name, in the multipart field 'file'.",
-        ),
-        allow_empty_file=True,
-    )
-    framework = serializers.CharField(default="langchain", max_length=50)
-    name = serializers.CharField(required=False, max_length=255, allow_blank=True)
-    version = serializers.CharField(default="1.0", max_length=50)
-    description = serializers.CharField(required=False, allow_blank=True, max_length=MAX_TEXT)
-    tags = serializers.CharField(required=False, allow_blank=True, max_length=10_000, help_text="Comma-separated")
+from aip.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
 
 
 class Reference(serializers.Serializer[Any]):
@@ -99,15 +58,18 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
 
 
 class AgentInputSerializer(serializers.Serializer[Any]):
-    """What POST /agents/ takes (contract 3.2). Unknown fields are ignored."""
+    """What POST, PUT and PATCH of agents take (contract 3.2, 4.2). Unknown fields are ignored.
+
+    The stored agent is the serializer's `instance`; `partial` for a PATCH.
+    """
 
     name = StrictText(max_length=255)
     instruction = StrictText(
         required=False, allow_blank=True, allow_null=True, max_length=MAX_TEXT, trim_whitespace=False
     )
-    type = StrictText(default="config", max_length=50)
-    framework = StrictText(default="langchain", max_length=50)
-    version = StrictText(default="1.0", max_length=50)
+    type = StrictText(default="config", allow_null=True, max_length=50)
+    framework = StrictText(default="langchain", allow_null=True, max_length=50)
+    version = StrictText(default="1.0", allow_null=True, max_length=50)
     description = StrictText(required=False, allow_blank=True, allow_null=True, max_length=MAX_TEXT)
     metadata = Object(required=False, allow_null=True)
     tools = ShortList(child=StrictText(), required=False, allow_null=True)
@@ -122,8 +84,8 @@ class AgentInputSerializer(serializers.Serializer[Any]):
     provider = StrictText(required=False, allow_null=True, max_length=255)
     model_name = StrictText(required=False, allow_null=True, max_length=255)
 
-    def validate_type(self, value: str) -> str:
-        if value != "config":
+    def validate_type(self, value: str | None) -> str | None:
+        if value not in ("config", None):
             raise serializers.ValidationError("This server runs agents of the type 'config' alone; leave it out.")
         return value
 
@@ -136,12 +98,10 @@ class AgentInputSerializer(serializers.Serializer[Any]):
         if unknown:
             raise serializers.ValidationError(f"There is no tool with the id {unknown}; upload it first.")
         tools = [found[pk] for pk in ids]
-        names = [tool.current.tool_name for tool in tools]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise serializers.ValidationError(
-                f"Two of these tools call themselves '{min(twice)}'; a model cannot tell them apart. Rename one."
-            )
+        try:
+            roster.check_names(tools)
+        except roster.NamesClash as e:
+            raise serializers.ValidationError(str(e)) from e
         return tools
 
     def validate_agents(self, value: list[str] | None) -> None:
@@ -152,59 +112,30 @@ class AgentInputSerializer(serializers.Serializer[Any]):
         if value:
             raise serializers.ValidationError(f"There is no MCP with the id {value[0]}; this server has none.")
 
-    def validate_agent_config(self, value: dict[str, Any] | None) -> dict[str, Any]:
-        _valid(configs.check_agent_config, value or {})
-        return value or {}
+    def validate_agent_config(self, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        accepted(configs.check_agent_config, value or {})
+        return value
 
     def validate_tool_configs(self, value: dict[str, Any] | None) -> dict[str, Any]:
-        _valid(configs.check_tool_configs, value or {})
-        return _valid(configs.by_tool_id, value or {})
+        accepted(configs.check_tool_configs, value or {})
+        return accepted(configs.by_tool_id, value or {})
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """The client's `provider` and `model_name` are stored where they are read back from (contract, trap 14)."""
-        provider, name = attrs.pop("provider", None), attrs.pop("model_name", None)
-        if bool(provider) != bool(name):
-            raise serializers.ValidationError("Give both provider and model_name, or neither.")
-        config = attrs.setdefault("agent_config", {})
-        if provider and not attrs.get("language_model_id") and not config.get("language_model"):
-            config.setdefault("lm_provider", provider)
-            config.setdefault("lm_name", name)
+        accepted(lambda given: model_choice.settle(given, self.instance, partial=self.partial), attrs)
         return attrs
 
     def fields_of_agent(self) -> dict[str, Any]:
-        """The checked fields as `roster.create` takes them."""
-        given = dict(self.validated_data)
-        given["tools"] = given.get("tools") or []
-        return {key: value for key, value in given.items() if key not in ("agents", "mcps") and value is not None}
+        """The checked fields as `roster.create` and `roster.change` take them; what is null is as if never given."""
+        given = {key: value for key, value in self.validated_data.items() if key not in ("agents", "mcps")}
+        if not self.partial:
+            given = dict.fromkeys(FIELDS) | given
+        if "tools" in given:
+            given["tools"] = given["tools"] or []
+        new = Agent()
+        return {key: getattr(new, key) if value is None else value for key, value in given.items()}
 
 
-class RunInputSerializer(serializers.Serializer[Any]):
-    """What POST /agents/{id}/run takes (contract 3.4.1). Unknown fields are ignored."""
-
-    input = StrictText(max_length=MAX_TEXT, trim_whitespace=False)
-    chat_history = ShortList(child=Object(), default=list, allow_null=True)
-    runtime_config = Object(default=dict, allow_null=True)
-
-    def validate_chat_history(self, value: list[dict[str, Any]] | None) -> list[dict[str, str]]:
-        roles = {"assistant": "assistant", "ai": "assistant", "system": "system"}
-        for message in value or []:
-            if not isinstance(message.get("content"), str):
-                raise serializers.ValidationError('Each message is an object with the texts "role" and "content".')
-        return [
-            {"role": roles.get(str(message.get("role")), "user"), "content": message["content"]}
-            for message in value or []
-        ]
-
-    def validate_runtime_config(self, value: dict[str, Any] | None) -> dict[str, Any]:
-        given = {key: entry for key, entry in (value or {}).items() if entry is not None}
-        for key in ("agent_config", "tool_configs"):
-            if not isinstance(given.get(key, {}), dict):
-                raise serializers.ValidationError(f"{key} must be an object.")
-        return {**given, "tool_configs": _valid(configs.by_tool_id, given.get("tool_configs", {}))}
-
-
-def _valid(check: Callable[[dict[str, Any]], T], value: dict[str, Any]) -> T:
-    try:
-        return check(value)
-    except configs.Invalid as e:
-        raise serializers.ValidationError(str(e)) from e
+FIELDS = (
+    "instruction", "description", "type", "framework", "version", "metadata", "tools", "tool_configs", "mcp_configs",
+    "agent_config", "skills", "a2a_profile", "language_model_id",
+)  # fmt: skip

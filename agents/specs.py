@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from agents import configs, llm
+from agents import configs, llm, roster
 from agents.engine import ToolSpec
 from agents.models import Agent, ToolVersion
 
@@ -19,12 +19,13 @@ def freeze(agent: Agent, runtime_config: dict[str, Any]) -> Spec:
     tool_configs = configs.merged(agent.tool_configs, overrides)
     configs.check_agent_config(agent_config)
     configs.check_tool_configs(tool_configs)
-    tools = [entry.tool for entry in agent.agent_tools.select_related("tool__current")]
     return {
         "agent_name": agent.name,
         "instruction": agent.instruction,
         "model": llm.of_agent(agent_config, agent.language_model_id).as_spec(),
-        "tools": [_freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}) for tool in tools],
+        "tools": [
+            _freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}) for tool in roster.tools_of(agent)
+        ],
         "timeout_seconds": agent_config.get("timeout_seconds"),
     }
 

@@ -23,9 +23,9 @@ from rest_framework.exceptions import (
     ValidationError,
 )
 
-from agents import configs, events, roster, runs
+from agents import attachments, configs, events, roster, run_form, runs
 from agents.models import ENDED, Run, RunEvent
-from agents.serializers import RunInputSerializer
+from agents.run_serializers import RunInputSerializer
 from aip import auth, errors
 from aip.db import AWAY, borrowed_connection
 from aip.parsers import read_object
@@ -49,6 +49,7 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 JSON_TYPES = ("application/json", "application/x-www-form-urlencoded")  # the latter is curl's -d
+FORM = "multipart/form-data"
 
 _reads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stream")
 
@@ -111,17 +112,25 @@ def _admit(method: str, headers: Headers, *, allowed: str, permission: str) -> N
 
 def _start(method: str, headers: Headers, agent_id: str, body: bytes) -> tuple[UUID, int]:
     _admit(method, headers, allowed="POST", permission="agents.add_run")
-    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in JSON_TYPES:
-        raise errors.unsupported("application/json")
-    data = read_object(body)
     agent = roster.living(agent_id)
+    data, files = _read(body, headers.get("content-type", ""))
     serializer = RunInputSerializer(data=data)
     serializer.is_valid(raise_exception=True)
+    attachments.check(files)
     try:
-        return runs.start(agent, **serializer.validated_data).pk, 0
+        return runs.start(agent, **serializer.fields_of_run(), files=files).pk, 0
     except configs.Invalid as e:
         raise ValidationError({"runtime_config": str(e)}) from e
+
+
+def _read(body: bytes, content_type: str) -> tuple[dict[str, Any], list[attachments.Attachment]]:
+    """What a run is asked for with, and the files that come with it; only a form has some."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == FORM:
+        return run_form.read(body, content_type)
+    if media_type not in JSON_TYPES:
+        raise errors.unsupported("application/json, or as multipart/form-data with files")
+    return read_object(body), []
 
 
 def _rejoin(method: str, headers: Headers, ids: dict[str, str], query: dict[str, list[str]]) -> tuple[UUID, int]:

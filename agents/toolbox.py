@@ -1,14 +1,19 @@
 """Uploaded tools: what may become one. The only writer of `Tool` and `ToolVersion`."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists
+from django.db.models import Exists, QuerySet
+from django.db.models.functions import Now
+from rest_framework.exceptions import NotFound
 
-from agents import sandbox
+from agents import roster, sandbox
 from agents.descriptions import ToolRejected
-from agents.models import Tool, ToolVersion
+from agents.models import AgentTool, Tool, ToolVersion
 from aip.db import borrowed_connection
 
 MAX_SOURCE_BYTES = 1_000_000
@@ -25,8 +30,21 @@ class NameTaken(Exception):
     """Another living tool has the name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"A tool named {name!r} exists already: upload yours under another name.")
+        super().__init__(f"A tool named {name!r} exists already: give yours another name.")
         self.name = name
+
+
+def all_living() -> QuerySet[Tool]:
+    """Tools that are not deleted, newest first, with their current version."""
+    return Tool.objects.filter(deleted_at=None).select_related("current").order_by("-created_at", "id")
+
+
+def living(tool_id: str) -> Tool:
+    """Raises NotFound, also for an id that is no UUID."""
+    tool = all_living().filter(pk=tool_id).first() if roster.is_uuid(tool_id) else None
+    if tool is None:
+        raise NotFound(f"There is no tool with the id {tool_id[:100]}.")
+    return tool
 
 
 def code(tool_id: UUID, version_id: UUID) -> tuple[str, str]:
@@ -64,15 +82,82 @@ def upload(
         current=current,
     )
     _check_texts(tool)
+    with _naming(tool), transaction.atomic():
+        current.save(force_insert=True)
+        tool.save(force_insert=True)
+    return tool
+
+
+def change(tool_id: str, **fields: Any) -> Tool:
+    """Change what its uploader says of a tool; no field at all changes nothing.
+
+    `fields` are name, framework, version, description and tags; a description that is empty becomes the class's.
+    Raises NotFound, ToolRejected, NameTaken.
+    """
+    with roster.account_locked():
+        tool = living(tool_id)
+        if fields:
+            _save(tool, **{"description": tool.description} | fields)
+    return living(tool_id)
+
+
+def upload_again(tool_id: str, *, source: bytes, file_name: str, **fields: Any) -> Tool:
+    """A new version of a tool, for later runs, and what `change` changes. Those under way keep the version they have.
+
+    Raises NotFound, ToolRejected, NameTaken, SandboxUnavailable, roster.NamesClash; nothing is written then.
+    """
+    living(tool_id)
+    current = _describe(source, file_name)
+    with roster.account_locked():
+        tool = living(tool_id)
+        is_the_classs = tool.description == tool.current.description
+        before = {"description": "" if is_the_classs else tool.description}
+        _check_agents_of(tool, current.tool_name)
+        current.save(force_insert=True)
+        tool.current = current
+        _save(tool, **before | fields)
+    return living(tool_id)
+
+
+def delete(tool_id: str) -> None:
+    """Its agents have it no more, its calls do not run, and its name is free. Raises NotFound."""
+    with roster.account_locked():
+        tool = living(tool_id)
+        Tool.objects.filter(pk=tool.pk).update(deleted_at=Now(), updated_at=Now())
+        AgentTool.objects.filter(tool=tool).delete()
+
+
+def _save(tool: Tool, *, description: str, **fields: Any) -> None:
+    tool.description = description or tool.current.description
+    for name, value in fields.items():
+        setattr(tool, name, value)
+    _check_texts(tool)
+    tool.updated_at = Now()
+    with _naming(tool), transaction.atomic():
+        tool.save(update_fields=["current", "description", "updated_at", *fields])
+
+
+@contextmanager
+def _naming(tool: Tool) -> Iterator[None]:
+    """Raises NameTaken where the database refuses the tool's name."""
     try:
-        with transaction.atomic():
-            current.save(force_insert=True)
-            tool.save(force_insert=True)
+        yield
     except IntegrityError as e:
         if "one_living_tool_per_name" in str(e):
             raise NameTaken(tool.name) from e
         raise
-    return tool
+
+
+def _check_agents_of(tool: Tool, tool_name: str) -> None:
+    """Whether a living agent has another tool that calls itself `tool_name` already. Raises roster.NamesClash."""
+    alike = AgentTool.objects.filter(tool__current__tool_name=tool_name, tool__deleted_at=None).exclude(tool=tool)
+    having = AgentTool.objects.filter(tool=tool, agent__deleted_at=None)
+    agent = having.filter(agent__in=alike.values("agent")).values_list("agent__name", flat=True).first()
+    if agent is not None:
+        raise roster.NamesClash(
+            f"The agent {agent!r} has another tool that calls itself '{tool_name}'; a model could not tell them apart. "
+            "Rename the class's tool, or take one of them from the agent."
+        )
 
 
 def _describe(source: bytes, file_name: str) -> ToolVersion:

@@ -24,6 +24,11 @@ class Conflict(exceptions.APIException):
     default_code = "conflict"
 
 
+class TooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+
+
 class Unavailable(exceptions.APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "unavailable"
@@ -62,7 +67,7 @@ def describe(exc: Exception) -> tuple[int, dict[str, Any]] | None:
 
 
 def unsupported(media_type: str) -> exceptions.UnsupportedMediaType:
-    """415 that names the one media type to send."""
+    """415 that names what to send."""
     return exceptions.UnsupportedMediaType("", f"Send the body as {media_type}, and say so in the header Content-Type.")
 
 

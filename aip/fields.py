@@ -1,10 +1,15 @@
 """Fields that are stricter than DRF's: JSON types mean what they say."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from rest_framework import serializers
 
 MAX_ITEMS = 10_000
+# More than any prompt; below the limit of a body.
+MAX_TEXT = 4_000_000
+T = TypeVar("T")
+V = TypeVar("V")
 
 
 class StrictText(serializers.CharField):
@@ -42,3 +47,11 @@ class Object(serializers.DictField):
     """A JSON object with any entries."""
 
     default_error_messages = {"not_a_dict": "This must be an object."}
+
+
+def accepted(check: Callable[[V], T], value: V) -> T:
+    """What `check` gives; its ValueError as the field's refusal."""
+    try:
+        return check(value)
+    except ValueError as e:
+        raise serializers.ValidationError(str(e)) from e

@@ -16,42 +16,46 @@ MAX_DEPTH = 100
 
 def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`, which PostgreSQL can hold. Raises ParseError."""
-    data = _read(body)
+    data = read_json(body, "The body")
     if not isinstance(data, dict):
         raise ParseError('The body must be a JSON object, as in {"name": "value"}.')
+    return data
+
+
+def read_json(text: bytes, what: str) -> Any:
+    """The JSON value in `text`, which PostgreSQL can hold. Raises ParseError, which says of `what` what is wrong."""
+    data = _read(text, what)
     if _is_deeper_than(MAX_DEPTH, data):
-        raise ParseError(f"The body is nested more than {MAX_DEPTH} levels deep; make it flatter.")
+        raise ParseError(f"{what} is nested more than {MAX_DEPTH} levels deep; make it flatter.")
     if storable(data) != data:
         raise ParseError(
-            "The body holds a NUL character, half a surrogate pair or a number that is not finite; remove it."
+            f"{what} holds a NUL character, half a surrogate pair or a number that is not finite; remove it."
         )
     return data
 
 
-def _read(body: bytes) -> Any:
+def _read(text: bytes, what: str) -> Any:
+    def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """A reader that takes the first and one that takes the last would see two different requests."""
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+            raise ParseError(f"{what} names '{key[:100]}' twice in one object; name it once.")
+        return found
+
+    def refuse_constant(name: str) -> Any:
+        raise ParseError(f"{what} is not valid JSON: {name} is not a JSON value.")
+
     try:
-        return json.loads(body, object_pairs_hook=_each_key_once, parse_constant=_refuse_constant)
+        return json.loads(text, object_pairs_hook=each_key_once, parse_constant=refuse_constant)
     except RecursionError:
-        raise ParseError(f"The body is nested more than {MAX_DEPTH} levels deep; make it flatter.") from None
+        raise ParseError(f"{what} is nested more than {MAX_DEPTH} levels deep; make it flatter.") from None
     except json.JSONDecodeError as e:
-        raise ParseError(f"The body is not valid JSON: {e}.") from None
+        raise ParseError(f"{what} is not valid JSON: {e}.") from None
     except UnicodeDecodeError as e:
-        raise ParseError(f"The body is not UTF-8, byte {e.start + 1}: save or encode it as UTF-8.") from None
+        raise ParseError(f"{what} is not UTF-8, byte {e.start + 1}: save or encode it as UTF-8.") from None
     except ValueError:  # Python reads whole numbers of at most 4300 digits
-        raise ParseError("The body holds a number with thousands of digits; send a shorter one.") from None
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A reader that takes the first and one that takes the last would see two different requests."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ParseError(f"The body names '{key[:100]}' twice in one object; name it once.")
-    return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ParseError(f"The body is not valid JSON: {name} is not a JSON value.")
+        raise ParseError(f"{what} holds a number with thousands of digits; send a shorter one.") from None
 
 
 def _is_deeper_than(levels: int, data: Any) -> bool:

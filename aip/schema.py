@@ -2,6 +2,7 @@
 
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
@@ -18,11 +19,24 @@ FILTERS = [
     OpenApiParameter("agent_type", str),
     OpenApiParameter("framework", str),
     OpenApiParameter("version", str),
+    OpenApiParameter("include_deleted", bool, description="Also those that were deleted; false without it"),
     *(
         OpenApiParameter(name, str, description="A date or a time in ISO 8601")
         for name in ("created_at_start", "created_at_end", "updated_at_start", "updated_at_end")
     ),
     OpenApiParameter("metadata.{key}", str, description="The value of one entry of the metadata"),
+]
+RUN_FILTERS = [
+    OpenApiParameter("limit", int, description="1 to 100; 20 without it"),
+    OpenApiParameter("page", int, description="From 1"),
+    OpenApiParameter(
+        "status",
+        str,
+        enum=["started", "success", "failed", "cancelled", "aborted", "unavailable"],
+        description="A run that waits for a person is `started`",
+    ),
+    OpenApiParameter("run_type", str, enum=["manual", "schedule"], description="No run is scheduled yet"),
+    OpenApiParameter("schedule_id", UUID),
 ]
 TOOL_TYPE = [OpenApiParameter("type", str, enum=["custom", "native"])]
 
@@ -47,7 +61,6 @@ REASONS = {
     503: "Something that the server needs is away; nothing was changed.",
 }
 EVERYWHERE = (406, 503)
-SLASHED = ("/agents/", "/tools/", "/mcps/", "/language-models/", "/schema/", "/docs/")
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call] # the library has no types
@@ -108,90 +121,5 @@ CANCELLED = _envelope(
     "RunCancelled",
     inline_serializer("CancelledRun", {"id": serializers.UUIDField(), "status": serializers.CharField()}),
 )
+DELETED = OpenApiResponse(description="Deleted")
 EMPTY = _envelope("McpList", serializers.ListField(child=serializers.DictField()))
-
-
-def _id_in_path(name: str) -> dict[str, Any]:
-    return {"in": "path", "name": name, "required": True, "schema": {"type": "string", "format": "uuid"}}
-
-
-def add_streams(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """The paths as the contract spells them, and the endpoints that answer with a run's events.
-
-    The latter are served in front of Django and so unseen by its URLs.
-    """
-    result["paths"] = {
-        path if path in SLASHED else path.rstrip("/"): operations for path, operations in result["paths"].items()
-    }
-    error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
-    stream = {
-        "description": "The stream; each event has the id that a client gives to go on after it",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        "headers": {"X-Run-ID": {"schema": {"type": "string", "format": "uuid"}}},
-    }
-    result["paths"]["/agents/{agent_id}/runs/{run_id}/stream"] = {
-        "get": {
-            "operationId": "runs_stream",
-            "summary": "Join the stream of a run, again or for the first time, while it goes on or afterwards",
-            "description": "The run's events after the one named, then `[DONE]`, as in `POST /agents/{agent_id}/run`.",
-            "tags": ["runs"],
-            "parameters": [
-                _id_in_path("agent_id"),
-                _id_in_path("run_id"),
-                {"in": "query", "name": "after", "schema": {"type": "integer", "minimum": 0}},
-                {"in": "header", "name": "Last-Event-ID", "schema": {"type": "integer", "minimum": 0}},
-            ],
-            "security": [{"ApiKeyAuth": []}],
-            "responses": {
-                "200": stream,
-                **{str(code): {**error, "description": REASONS[code]} for code in (400, 401, 404, 503)},
-            },
-        }
-    }
-    result["paths"]["/agents/{agent_id}/run"] = {
-        "post": {
-            "operationId": "agents_run",
-            "summary": "Run an agent",
-            "description": (
-                "Answers with the run's events as server-sent events until its last, then `[DONE]`. "
-                "The run belongs to the server: it goes on when the client disconnects."
-            ),
-            "tags": ["agents"],
-            "parameters": [_id_in_path("agent_id")],
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": RUN_REQUEST}},
-            },
-            "security": [{"ApiKeyAuth": []}],
-            "responses": {
-                "200": stream,
-                **{str(code): {**error, "description": REASONS[code]} for code in RUN_ERRORS},
-            },
-        }
-    }
-    return result
-
-
-RUN_ERRORS = (400, 401, 404, 413, 415, 503)
-RUN_REQUEST = {
-    "type": "object",
-    "required": ["input"],
-    "properties": {
-        "input": {"type": "string", "description": "What the agent is asked"},
-        "chat_history": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["content"],
-                "properties": {
-                    "role": {"type": "string", "description": "user, assistant or system"},
-                    "content": {"type": "string"},
-                },
-            },
-        },
-        "runtime_config": {
-            "type": "object",
-            "description": "`agent_config` and `tool_configs` that override the agent's for this run, key by key",
-        },
-    },
-}

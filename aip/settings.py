@@ -191,7 +191,7 @@ SPECTACULAR_SETTINGS = {
     "PARSER_WHITELIST": ["aip.parsers.ObjectParser", "rest_framework.parsers.MultiPartParser"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "aip.schema.add_streams",
+        "aip.stream_schema.add_streams",
     ],
 }
 

@@ -107,6 +107,8 @@ def test_a_body_that_is_no_storable_json_object_is_400(
 def test_another_content_type_is_415(
     server: Live, agent: str, request_id: str, path: str, content_type: str | None
 ) -> None:
+    if path == RUN and content_type == "multipart/form-data":
+        pytest.skip("a run takes files")
     given: Json = {"content": str(body_for(path, request_id)).replace("'", '"').encode()}
     if content_type == "multipart/form-data":
         given = {"files": {"files": ("a.txt", b"a")}, "data": body_for(path, request_id)}

@@ -15,12 +15,19 @@ Json = dict[str, Any]
 GREETING = (TOOLS / "greeting.py").read_bytes()
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 UNKNOWN_RUN = "00000000-0000-4000-8000-000000000001"
+UNKNOWN_TOOL = "00000000-0000-4000-8000-000000000002"
 LISTS = ["/agents/", "/tools/", "/mcps/", "/language-models/", "/agents/hitl/pending"]
 ENDPOINTS = [
     *(("GET", path) for path in LISTS),
-    ("GET", f"/agents/{UNKNOWN}"),
+    *((method, f"/agents/{UNKNOWN}") for method in ("GET", "PUT", "PATCH", "DELETE")),
+    ("POST", f"/agents/{UNKNOWN}/restore"),
+    ("GET", f"/agents/{UNKNOWN}/runs"),
+    ("GET", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}"),
     ("POST", "/agents/"),
     ("POST", "/tools/upload"),
+    *((method, f"/tools/{UNKNOWN_TOOL}") for method in ("GET", "PUT", "DELETE")),
+    ("PUT", f"/tools/{UNKNOWN_TOOL}/upload"),
+    ("GET", f"/tools/{UNKNOWN_TOOL}/script"),
     ("POST", "/agents/hitl/decision"),
     ("POST", f"/agents/{UNKNOWN}/run"),
     # Our own, beside the contract.
@@ -125,10 +132,33 @@ def test_1_4_lists_come_in_an_envelope(server: Live, path: str) -> None:
     ("method", "path", "status"),
     [
         ("GET", "/no/such/address", 404),
+        # Not built (contract 5).
         ("POST", "/agents/schedules/x", 404),
+        ("GET", "/agents/schedules", 404),
+        ("POST", f"/agents/{UNKNOWN}/schedule", 404),
+        ("POST", "/agents/langflow/sync", 404),
+        ("POST", "/tools/", 404),
+        ("POST", "/mcps/", 404),
+        ("GET", f"/mcps/{UNKNOWN}", 404),
+        ("PUT", f"/mcps/{UNKNOWN}", 404),
+        ("GET", f"/mcps/{UNKNOWN}/tools", 404),
+        ("POST", "/mcps/connect", 404),
+        ("POST", "/mcps/connect/tools", 404),
+        ("DELETE", f"/agents/{UNKNOWN}", 404),
+        ("POST", f"/agents/{UNKNOWN}/restore", 404),
+        ("GET", f"/agents/{UNKNOWN}/runs", 404),
+        ("GET", "/agents/no-uuid/runs", 404),
+        ("GET", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}", 404),
+        ("GET", f"/agents/{UNKNOWN}/runs/no-uuid", 404),
+        ("GET", f"/tools/{UNKNOWN_TOOL}", 404),
+        ("GET", "/tools/no-uuid", 404),
+        ("DELETE", f"/tools/{UNKNOWN_TOOL}", 404),
+        ("GET", f"/tools/{UNKNOWN_TOOL}/script", 404),
+        ("POST", f"/agents/{UNKNOWN}", 405),
+        ("POST", f"/agents/{UNKNOWN}/runs", 405),
+        ("POST", f"/tools/{UNKNOWN_TOOL}/upload", 405),
         ("GET", f"/agents/{UNKNOWN}", 404),
         ("DELETE", "/agents/", 405),
-        ("POST", "/tools/", 405),
         ("GET", "/tools/upload", 405),
         ("GET", "/agents/hitl/decision", 405),
         ("GET", f"/agents/{UNKNOWN}/run", 405),

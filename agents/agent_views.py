@@ -1,0 +1,136 @@
+"""REST for agents. A view checks, calls one verb, and renders."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from agents import roster
+from agents.models import Agent
+from agents.queries import MAX_NUMBER, MAX_PAGE, agents_asked_for, envelope, figures, given, whole
+from agents.serializers import AgentInputSerializer, AgentSerializer
+from aip import schema
+from aip.errors import Conflict
+
+
+def _shown(agent: Agent, message: str = "ok") -> dict[str, Any]:
+    return envelope(AgentSerializer(agent, context={"account_id": roster.account_id()}).data, message)
+
+
+class AgentList(APIView):
+    permissions = {"GET": "agents.view_agent", "POST": "agents.add_agent"}
+
+    @extend_schema(
+        operation_id="agents_list",
+        tags=["agents"],
+        parameters=[*schema.PAGING, *schema.FILTERS],
+        responses={200: schema.page(AgentSerializer), **schema.errors(400, 401)},
+    )
+    def get(self, request: Request) -> Response:
+        """All agents, newest first; one page of them when `limit` is given."""
+        query = given(request)
+        agents = agents_asked_for(query)
+        total = agents.count()
+        limit = whole(query, "limit", total, low=1, high=MAX_PAGE)
+        page = whole(query, "page", 1, low=1, high=MAX_NUMBER)
+        start = (page - 1) * limit
+        context = {"account_id": roster.account_id()}
+        data = AgentSerializer(agents[start : start + limit], many=True, context=context).data
+        return Response(envelope(data, **figures(total, page, limit)))
+
+    @extend_schema(
+        operation_id="agents_create",
+        tags=["agents"],
+        request=AgentInputSerializer,
+        responses={201: schema.single(AgentSerializer), **schema.errors(400, 401, 413, 415)},
+    )
+    def post(self, request: Request) -> Response:
+        """Create an agent."""
+        serializer = AgentInputSerializer(data=request.data)
+        with roster.account_locked():
+            serializer.is_valid(raise_exception=True)
+            agent = roster.create(**serializer.fields_of_agent())
+        return Response(_shown(agent, "Agent created"), status=201)
+
+
+class AgentDetail(APIView):
+    permissions = {
+        "GET": "agents.view_agent",
+        "PUT": "agents.change_agent",
+        "PATCH": "agents.change_agent",
+        "DELETE": "agents.delete_agent",
+    }
+
+    @extend_schema(
+        operation_id="agents_get",
+        tags=["agents"],
+        responses={200: schema.single(AgentSerializer), **schema.errors(401, 404)},
+    )
+    def get(self, request: Request, agent_id: str) -> Response:
+        """One agent."""
+        return Response(_shown(roster.living(agent_id)))
+
+    @extend_schema(
+        operation_id="agents_replace",
+        tags=["agents"],
+        request=AgentInputSerializer,
+        responses={200: schema.single(AgentSerializer), **schema.errors(400, 401, 404, 413, 415)},
+    )
+    def put(self, request: Request, agent_id: str) -> Response:
+        """Replace an agent for its later runs; a field that is left out is as for an agent that was created without.
+
+        A model that is named by `provider` and `model_name` comes back in `agent_config`, and keeps the
+        `lm_base_url` that it had.
+        """
+        return self._change(request, agent_id, partial=False)
+
+    @extend_schema(
+        operation_id="agents_update",
+        tags=["agents"],
+        request=AgentInputSerializer,
+        responses={200: schema.single(AgentSerializer), **schema.errors(400, 401, 404, 413, 415)},
+    )
+    def patch(self, request: Request, agent_id: str) -> Response:
+        """Change the fields that are sent, for later runs; `null` clears one, `[]` empties a list.
+
+        `agent_config` and `tool_configs` are replaced as wholes; the model stays where the request names none.
+        """
+        return self._change(request, agent_id, partial=True)
+
+    def _change(self, request: Request, agent_id: str, *, partial: bool) -> Response:
+        data = request.data
+        with roster.editing(agent_id) as agent:
+            serializer = AgentInputSerializer(agent, data=data, partial=partial)
+            serializer.is_valid(raise_exception=True)
+            agent = roster.change(agent, **serializer.fields_of_agent())
+        return Response(_shown(agent, "Agent updated"))
+
+    @extend_schema(
+        operation_id="agents_delete",
+        tags=["agents"],
+        responses={204: schema.DELETED, **schema.errors(401, 404)},
+    )
+    def delete(self, request: Request, agent_id: str) -> Response:
+        """Delete an agent. It can be restored; its runs go on and stay to be read."""
+        roster.delete(agent_id)
+        return Response(status=204)
+
+
+class AgentRestore(APIView):
+    permissions = {"POST": "agents.delete_agent"}
+
+    @extend_schema(
+        operation_id="agents_restore",
+        tags=["agents"],
+        request=None,
+        responses={200: schema.single(AgentSerializer), **schema.errors(401, 404, 409)},
+    )
+    def post(self, request: Request, agent_id: str) -> Response:
+        """Bring a deleted agent back, without the tools that were deleted meanwhile."""
+        try:
+            agent = roster.restore(agent_id)
+        except roster.NamesClash as e:
+            raise Conflict(str(e)) from e
+        return Response(_shown(agent, "Agent restored"))

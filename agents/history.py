@@ -1,0 +1,40 @@
+"""Runs that were, as their lists and pages show them: reads, and writes nothing."""
+
+from uuid import UUID
+
+from django.db.models import QuerySet
+from rest_framework.exceptions import NotFound
+
+from agents import roster, runs
+from agents.models import Agent, Run, RunEvent, Status
+
+# The words of the wire, which knows no waiting; it has some for which nothing happens here.
+STATUSES = {
+    "started": (Status.QUEUED, Status.RUNNING, Status.WAITING),
+    "success": (Status.SUCCEEDED,),
+    "failed": (Status.FAILED,),
+    "cancelled": (Status.CANCELLED,),
+    "aborted": (),
+    "unavailable": (),
+}
+WORDS = {status: word for word, statuses in STATUSES.items() for status in statuses}
+# What is shown; not the spec, which is as long as the tools' schemas and the files that came with the run.
+SHOWN = ("agent", "status", "input", "config", "created_at", "started_at", "completed_at", "updated_at")
+
+
+def of_agent(agent_id: str, *, status: str | None, scheduled: bool) -> QuerySet[Run]:
+    """The runs of an agent, who may be deleted by now, newest first. No run is scheduled. Raises NotFound."""
+    if not roster.is_uuid(agent_id) or not Agent.objects.filter(pk=agent_id).exists():
+        raise NotFound(f"There is no agent with the id {agent_id[:100]}.")
+    found = Run.objects.filter(agent_id=UUID(agent_id)).only(*SHOWN).order_by("-created_at", "id")
+    if status is not None:
+        found = found.filter(status__in=STATUSES[status])
+    return found.none() if scheduled else found
+
+
+def one(agent_id: str, run_id: str) -> Run:
+    """A run with its events in `shown_events`. Raises NotFound."""
+    run = Run.objects.only(*SHOWN).get(pk=runs.find(agent_id, run_id).pk)
+    events = RunEvent.objects.filter(run=run).order_by("seq").values_list("key", "payload")
+    run.shown_events = list(events)  # type: ignore[attr-defined]
+    return run

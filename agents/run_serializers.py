@@ -1,0 +1,89 @@
+"""The JSON of runs: what starts one is checked here, what is told of one has one shape."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from agents import configs, history
+from agents.models import Run, Status
+from aip.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
+
+RUN_TYPES = ("manual", "schedule")
+WIRE_STATUSES = tuple(history.STATUSES)
+
+
+class RunInputSerializer(serializers.Serializer[Any]):
+    """What POST /agents/{id}/run takes (contract 3.4.1). Unknown fields are ignored."""
+
+    input = StrictText(max_length=MAX_TEXT, trim_whitespace=False)
+    chat_history = ShortList(child=Object(), default=list, allow_null=True)
+    runtime_config = Object(default=dict, allow_null=True)
+    pii_mapping = Object(required=False, allow_null=True)
+
+    def validate_chat_history(self, value: list[dict[str, Any]] | None) -> list[dict[str, str]]:
+        roles = {"assistant": "assistant", "ai": "assistant", "system": "system"}
+        for message in value or []:
+            if not isinstance(message.get("content"), str):
+                raise serializers.ValidationError('Each message is an object with the texts "role" and "content".')
+        return [
+            {"role": roles.get(str(message.get("role")), "user"), "content": message["content"]}
+            for message in value or []
+        ]
+
+    def validate_runtime_config(self, value: dict[str, Any] | None) -> dict[str, Any]:
+        given = {key: entry for key, entry in (value or {}).items() if entry is not None}
+        for key in ("agent_config", "tool_configs"):
+            if not isinstance(given.get(key, {}), dict):
+                raise serializers.ValidationError(f"{key} must be an object.")
+        if "tool_configs" in given:
+            given["tool_configs"] = accepted(configs.by_tool_id, given["tool_configs"])
+        return given
+
+    def fields_of_run(self) -> dict[str, Any]:
+        """The checked fields as `runs.start` takes them: those that have an effect. No token is kept."""
+        return {key: self.validated_data[key] for key in ("input", "chat_history", "runtime_config")}
+
+
+class RunSerializer(serializers.Serializer[Any]):
+    """A run in a list (contract 4.4). One that waits is `started`, and one that no worker has begun is too."""
+
+    id = serializers.UUIDField()
+    agent_id = serializers.UUIDField()
+    run_type = serializers.ChoiceField(choices=RUN_TYPES)
+    schedule_id = serializers.UUIDField(allow_null=True)
+    status = serializers.ChoiceField(choices=WIRE_STATUSES)
+    input = serializers.CharField()
+    config = serializers.DictField(allow_null=True, help_text="The `runtime_config` that the run was started with")
+    started_at = serializers.DateTimeField()
+    completed_at = serializers.DateTimeField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+    def to_representation(self, instance: Run) -> dict[str, Any]:
+        return {
+            "id": str(instance.pk),
+            "agent_id": str(instance.agent_id),
+            "run_type": "manual",
+            "schedule_id": None,
+            "status": history.WORDS[Status(instance.status)],
+            "input": instance.input,
+            "config": instance.config,
+            "started_at": (instance.started_at or instance.created_at).isoformat(),
+            "completed_at": instance.completed_at.isoformat() if instance.completed_at else None,
+            "created_at": instance.created_at.isoformat(),
+            "updated_at": instance.updated_at.isoformat(),
+        }
+
+
+class RunDetailSerializer(RunSerializer):
+    output = serializers.ListField(child=serializers.DictField(), help_text="The events of its stream, in order")
+    total_usage = serializers.DictField(required=False, help_text="Tokens, as the model counted them")
+
+    def to_representation(self, instance: Run) -> dict[str, Any]:
+        events: list[tuple[str, dict[str, Any]]] = instance.shown_events  # type: ignore[attr-defined]
+        usage = next((payload["usage"] for key, payload in events if key == "usage"), None)
+        return {
+            **super().to_representation(instance),
+            "output": [payload for _, payload in events],
+            **({"total_usage": usage} if usage else {}),
+        }

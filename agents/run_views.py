@@ -1,0 +1,76 @@
+"""REST for runs: their history, one of them, and ending one. `agents.stream` starts and follows them."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ParseError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from agents import history, roster, runs
+from agents.queries import MAX_NUMBER, MAX_PAGE, envelope, figures, given, whole, word
+from agents.run_serializers import RUN_TYPES, WIRE_STATUSES, RunDetailSerializer, RunSerializer
+from aip import schema
+from aip.errors import Conflict
+
+PAGE = 20
+
+
+class RunList(APIView):
+    permissions = {"GET": "agents.view_run"}
+
+    @extend_schema(
+        operation_id="runs_list",
+        tags=["runs"],
+        parameters=schema.RUN_FILTERS,
+        responses={200: schema.page(RunSerializer), **schema.errors(400, 401, 404)},
+    )
+    def get(self, request: Request, agent_id: str) -> Response:
+        """One page of an agent's runs, newest first; also of an agent that was deleted."""
+        query = given(request)
+        limit = whole(query, "limit", PAGE, low=1, high=MAX_PAGE)
+        page = whole(query, "page", 1, low=1, high=MAX_NUMBER)
+        schedule = query.get("schedule_id") or None
+        if schedule and not roster.is_uuid(schedule):
+            raise ParseError("schedule_id must be the id of a schedule, a UUID.")
+        run_type = word(query, "run_type", RUN_TYPES)
+        found = history.of_agent(
+            agent_id,
+            status=word(query, "status", WIRE_STATUSES),
+            scheduled=schedule is not None or run_type == "schedule",
+        )
+        total = found.count()
+        start = (page - 1) * limit
+        data = RunSerializer(found[start : start + limit], many=True).data
+        return Response(envelope(data, **figures(total, page, limit)))
+
+
+class RunDetail(APIView):
+    permissions = {"GET": "agents.view_run"}
+
+    @extend_schema(
+        operation_id="runs_get",
+        tags=["runs"],
+        responses={200: schema.single(RunDetailSerializer), **schema.errors(401, 404)},
+    )
+    def get(self, request: Request, agent_id: str, run_id: str) -> Response:
+        """One run, with the events of its stream so far and, where the model counted them, the tokens it used."""
+        return Response(envelope(RunDetailSerializer(history.one(agent_id, run_id)).data))
+
+
+class RunCancel(APIView):
+    permissions = {"POST": "agents.cancel_run"}
+
+    @extend_schema(
+        operation_id="runs_cancel",
+        tags=["runs"],
+        request=None,
+        responses={200: schema.CANCELLED, **schema.errors(401, 404, 409)},
+    )
+    def post(self, request: Request, agent_id: str, run_id: str) -> Response:
+        """End a run now. What waits for a person is closed, a tool that runs is ended. 409 when it has ended."""
+        run = runs.find(agent_id, run_id)
+        try:
+            runs.cancel(run.pk, by=request.user.get_username())
+        except runs.AlreadyEnded as e:
+            raise Conflict(str(e)) from e
+        return Response(envelope({"id": str(run.pk), "status": "cancelled"}, "Run cancelled"))

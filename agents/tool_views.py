@@ -1,0 +1,156 @@
+"""REST for tools. A view checks, calls one verb, and renders."""
+
+from collections.abc import Callable
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from agents import roster, toolbox
+from agents.descriptions import ToolRejected
+from agents.models import Tool
+from agents.queries import envelope, given
+from agents.sandbox import SandboxUnavailable
+from agents.tool_serializers import (
+    ToolInputSerializer,
+    ToolReuploadSerializer,
+    ToolScriptSerializer,
+    ToolSerializer,
+    ToolUploadSerializer,
+)
+from aip import schema
+from aip.errors import Conflict, Unavailable
+
+
+def _shown(tool: Tool, message: str = "ok") -> Response:
+    return Response(envelope(ToolSerializer(tool, context={"account_id": roster.account_id()}).data, message))
+
+
+def _done(verb: Callable[..., Tool], *args: Any, **fields: Any) -> Tool:
+    """What `verb` gives, or its refusal as an answer."""
+    try:
+        return verb(*args, **fields)
+    except ToolRejected as e:
+        raise ValidationError({"file" if "source" in fields else "non_field_errors": str(e)}) from e
+    except (toolbox.NameTaken, roster.NamesClash) as e:
+        raise Conflict(str(e)) from e
+    except SandboxUnavailable as e:
+        raise Unavailable(str(e)) from e
+
+
+def _uploaded(request: Request, serializer: ToolUploadSerializer) -> dict[str, Any]:
+    """The one file of a form and its other fields, as the toolbox takes them."""
+    if len(request.FILES.getlist("file")) > 1:
+        raise ValidationError({"file": "Send one file; each tool is an upload of its own."})
+    serializer.is_valid(raise_exception=True)
+    fields = dict(serializer.validated_data)
+    file = fields.pop("file")
+    return {"source": file.read(), "file_name": file.name, **fields}
+
+
+class ToolList(APIView):
+    permissions = {"GET": "agents.view_tool", "POST": "agents.add_tool"}
+
+    @extend_schema(
+        operation_id="tools_list",
+        tags=["tools"],
+        parameters=schema.TOOL_TYPE,
+        responses={200: schema.listing(ToolSerializer), **schema.errors(400, 401)},
+    )
+    def get(self, request: Request) -> Response:
+        """All tools, newest first."""
+        tools = toolbox.all_living()
+        found = tools if given(request).get("type") in (None, "", "custom") else tools.none()
+        return Response(envelope(ToolSerializer(found, many=True, context={"account_id": roster.account_id()}).data))
+
+    @extend_schema(exclude=True)
+    def post(self, request: Request) -> Response:
+        raise NotFound("A tool is made from a file here: send it to /tools/upload.")
+
+
+class ToolUpload(APIView):
+    permissions = {"POST": "agents.add_tool"}
+    parser_classes = [MultiPartParser]
+
+    @extend_schema(
+        operation_id="tools_upload",
+        tags=["tools"],
+        request=ToolUploadSerializer,
+        responses={200: schema.single(ToolSerializer), **schema.errors(400, 401, 409, 413, 415)},
+    )
+    def post(self, request: Request) -> Response:
+        """Upload a Python file with one LangChain tool class."""
+        form = _uploaded(request, ToolUploadSerializer(data=request.data))
+        unsaid: dict[str, Any] = {"name": None, "description": None, "tags": []}
+        return _shown(_done(toolbox.upload, **unsaid | form), "Tool uploaded")
+
+
+class ToolUploadAgain(APIView):
+    permissions = {"PUT": "agents.change_tool"}
+    parser_classes = [MultiPartParser]
+
+    @extend_schema(
+        operation_id="tools_upload_again",
+        tags=["tools"],
+        request=ToolReuploadSerializer,
+        responses={200: schema.single(ToolSerializer), **schema.errors(400, 401, 404, 409, 413, 415)},
+    )
+    def put(self, request: Request, tool_id: str) -> Response:
+        """Give a tool a new version, for later runs; runs under way keep the version that they began with.
+
+        409 where an agent would come to have two tools that call themselves alike.
+        """
+        form = _uploaded(request, ToolReuploadSerializer(data=request.data))
+        return _shown(_done(toolbox.upload_again, tool_id, **form), "Tool updated")
+
+
+class ToolDetail(APIView):
+    permissions = {"GET": "agents.view_tool", "PUT": "agents.change_tool", "DELETE": "agents.delete_tool"}
+
+    @extend_schema(
+        operation_id="tools_get",
+        tags=["tools"],
+        responses={200: schema.single(ToolSerializer), **schema.errors(401, 404)},
+    )
+    def get(self, request: Request, tool_id: str) -> Response:
+        """One tool."""
+        return _shown(toolbox.living(tool_id))
+
+    @extend_schema(
+        operation_id="tools_update",
+        tags=["tools"],
+        request=ToolInputSerializer,
+        responses={200: schema.single(ToolSerializer), **schema.errors(400, 401, 404, 409, 413, 415)},
+    )
+    def put(self, request: Request, tool_id: str) -> Response:
+        """Change what is said of a tool; what is not sent stays. `PUT /tools/{tool_id}/upload` changes its code."""
+        serializer = ToolInputSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return _shown(_done(toolbox.change, tool_id, **serializer.fields_of_tool()), "Tool updated")
+
+    @extend_schema(
+        operation_id="tools_delete",
+        tags=["tools"],
+        responses={204: schema.DELETED, **schema.errors(401, 404)},
+    )
+    def delete(self, request: Request, tool_id: str) -> Response:
+        """Delete a tool: agents have it no more, and its calls in runs under way do not run."""
+        toolbox.delete(tool_id)
+        return Response(status=204)
+
+
+class ToolScript(APIView):
+    permissions = {"GET": "agents.view_tool"}
+
+    @extend_schema(
+        operation_id="tools_script",
+        tags=["tools"],
+        responses={200: schema.single(ToolScriptSerializer), **schema.errors(401, 404)},
+    )
+    def get(self, request: Request, tool_id: str) -> Response:
+        """The source of a tool's current version."""
+        return Response(envelope({"script": toolbox.living(tool_id).current.source}))
