@@ -5,10 +5,8 @@ call's `checkpoint_ns`, the decision stands in its row, and the right to run the
 """
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,7 +14,6 @@ from uuid import UUID
 from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, ToolMessage
-from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, interrupt
 
@@ -26,29 +23,16 @@ from agents.delegation import SubAgentTool, delegate
 from agents.engine import MAX_CALLS, StepLimitReached, ToolSpec, UploadedTool, build_tool
 from agents.messages import context, readable, refusal, tool_message, with_note
 from agents.models import Run
-from agents.sandbox import SandboxUnavailable, ToolFailed
+from agents.outcomes import CHANGED, MORE_STARTS, NOT_REPEATED, NOT_STARTED, UNKNOWN_OUTCOME, Handler, carried_out, when
 from agents.steps import Steps, namespace
 from agents.toolbox import ToolGone
 from aip.db import patiently
-from hitl import approvals, waiting
+from hitl import approvals, executions, waiting
 from hitl.calls import Call, changes
 from hitl.models import ApprovalRequest, Execution, Status
 from hitl.seal import storable
 
 logger = logging.getLogger(__name__)
-Handler = Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-
-UNKNOWN_OUTCOME = (
-    "An earlier attempt began at {at} and its outcome is unknown: it may have had its effect, whole or in part. "
-    "Approve to run it again."
-)
-NOT_REPEATED = (
-    "An earlier attempt of this call began at {at} and its outcome is unknown. "
-    "The tool was deleted since, so it is not repeated. Go on without it."
-)
-MORE_STARTS = 10
-NOT_STARTED = "The server is too busy to run this call; it did not run."
-CHANGED = "This call is not the one that was approved at {at}, so it did not run: {changes}."
 
 
 class Gate(AgentMiddleware[Any, Any]):
@@ -106,7 +90,7 @@ class Gate(AgentMiddleware[Any, Any]):
             if spec is not None:  # else LangChain says that there is no such tool
                 source, _ = patiently(lambda: toolbox.code(spec.id, spec.version_id))
                 request = request.override(tool=self._tool(spec, source))
-            message, seconds = _run(request, handler)
+            message, seconds = carried_out(request, handler)
             patiently(lambda: self._report(request, message, seconds, None))
             return message
 
@@ -142,9 +126,9 @@ class Gate(AgentMiddleware[Any, Any]):
         if (edited := approval.operators_arguments) is not None:
             request = request.override(tool_call={**request.tool_call, "args": edited})
         call = self._call(request, spec, digest)
-        unknown = UNKNOWN_OUTCOME.format(at=_when(approval.execution_started_at))
+        unknown = UNKNOWN_OUTCOME.format(at=when(approval.execution_started_at))
         if call.seal != approval.decision.seal:
-            changed = CHANGED.format(at=_when(approval.closed_at), changes=changes(approval, call))
+            changed = CHANGED.format(at=when(approval.closed_at), changes=changes(approval, call))
             has_begun = approval.execution == Execution.STARTED
             return self._ask_again(approval, call, f"{unknown} {changed}" if has_begun else changed)
         ran = self._start(request, handler, spec, source, approval)
@@ -164,7 +148,7 @@ class Gate(AgentMiddleware[Any, Any]):
             if start_before is None:
                 return None
             with suppress(sandbox.TooLate):
-                return _run(request.override(tool=self._tool(spec, source, start_before)), handler)
+                return carried_out(request.override(tool=self._tool(spec, source, start_before)), handler)
         return tool_message(request.tool_call, NOT_STARTED, failed=True), 0.0
 
     def _await_decision(self, request_id: UUID) -> ApprovalRequest:
@@ -225,15 +209,15 @@ class Gate(AgentMiddleware[Any, Any]):
     def _claim(self, approval: ApprovalRequest, *, again: bool) -> float | None:
         """The right to start the call, and until when, by time.monotonic(); None when it was started before."""
         with self.attempt.starting() as start_before:
-            if approvals.claim_execution(approval.pk):
+            if executions.claim_execution(approval.pk):
                 return start_before
             approval.refresh_from_db(fields=["execution", "execution_started_at"])
-            return start_before if again and approvals.claim_repetition(approval) else None
+            return start_before if again and executions.claim_repetition(approval) else None
 
     def _end(self, request: ToolCallRequest, message: ToolMessage, seconds: float, approval: ApprovalRequest) -> None:
         execution = Execution.FAILED if message.status == "error" else Execution.FINISHED
         with self.attempt.writing() as run:
-            approvals.end_execution(approval.pk, execution=execution, output=message.text)
+            executions.end_execution(approval.pk, execution=execution, output=message.text)
             self._append_result(run, request, message, seconds, approval)
         self.attempt.settled()
 
@@ -277,7 +261,7 @@ class Gate(AgentMiddleware[Any, Any]):
                 has_failed = last.execution == Execution.FAILED
                 return with_note(tool_message(request.tool_call, last.output, failed=has_failed), last)
             if last is not None and last.execution != Execution.NONE:
-                reason = NOT_REPEATED.format(at=_when(last.execution_started_at))
+                reason = NOT_REPEATED.format(at=when(last.execution_started_at))
             message = tool_message(request.tool_call, reason, failed=True)
             self._append_result(run, request, message, None, last)
         self.attempt.settled()
@@ -310,25 +294,3 @@ def _look(request_id: UUID) -> tuple[ApprovalRequest, float]:
     if request.status == Status.PENDING and seconds_left <= 0:
         approvals.time_out(request_id)
     return request, seconds_left
-
-
-def _run(request: ToolCallRequest, handler: Handler) -> tuple[ToolMessage, float]:
-    """Run the tool; its message to the model and how long it took, in seconds. A failure is a message too."""
-    began = time.monotonic()
-    try:
-        result = handler(request)
-    except (GraphBubbleUp, sandbox.TooLate):
-        raise
-    except (ToolFailed, SandboxUnavailable) as e:
-        result = tool_message(request.tool_call, str(e), failed=True)
-    except Exception as e:
-        # A call that was started must come to an end, whatever goes wrong around it.
-        logger.exception("A tool could not be run")
-        result = tool_message(request.tool_call, f"The tool could not be run ({type(e).__name__}).", failed=True)
-    if not isinstance(result, ToolMessage):
-        raise TypeError(f"A tool gave {type(result).__name__}; uploaded tools give text.")
-    return result.model_copy(update={"content": storable(result.text)}), time.monotonic() - began
-
-
-def _when(at: datetime | None) -> str:
-    return at.isoformat(timespec="seconds") if at else "an unknown time"

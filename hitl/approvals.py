@@ -17,15 +17,14 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Now
 
 from aip.db import from_now
-from hitl import coverage, events, waiting
+from hitl import afterwards, coverage
 from hitl.calls import Call
-from hitl.models import SHORT_SEAL, ApprovalRequest, Decision, Execution, Extension, Source, Status
+from hitl.models import ApprovalRequest, Decision, Execution, Extension, Source, Status
 from hitl.refusals import AlreadyClosed as AlreadyClosed
 from hitl.refusals import StaleSeal as StaleSeal
 from hitl.refusals import Unfit as Unfit
 from hitl.refusals import UnknownRequest as UnknownRequest
 from hitl.seal import Arguments, storable
-from hitl.signals import request_closed
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def ask_again(request: ApprovalRequest, call: Call, reason: str) -> ApprovalRequ
     started = ApprovalRequest.objects.filter(pk=request.pk, execution=Execution.STARTED)
     started.update(execution=Execution.UNKNOWN, execution_ended_at=Now())
     settle(request.pk)
-    _announce(request.pk, request.status)
+    afterwards.announce(request.pk, request.status)
     return _open(
         call,
         timeout_seconds=request.timeout_seconds,
@@ -104,7 +103,7 @@ def _open(call: Call, *, timeout_seconds: float, context: dict[str, Any], **more
     key = {"run_id": call.run_id, "checkpoint_ns": call.checkpoint_ns, "round": new.round}
     request = ApprovalRequest.objects.select_related("decision").get(**key)
     if request.pk == new.pk:
-        _announce(request.pk, request.status)
+        afterwards.announce(request.pk, request.status)
     return request
 
 
@@ -154,8 +153,8 @@ def decide(
             answer=None if answer is None else storable(answer),
         )
         if made:
-            _ring(request_id)
-            _resume(made[0].request.run_id)
+            afterwards.ring(request_id)
+            afterwards.resume(made[0].request.run_id)
     if not made:
         raise _too_late(request_id)
     return made[0]
@@ -193,7 +192,7 @@ def extend(request_id: UUID, *, seconds: int, by: User, source: Source) -> Appro
                 extended_by=by,
                 extended_by_name=by.get_username(),
             )
-            _announce(row.pk, row.status)
+            afterwards.announce(row.pk, row.status)
     if row is None:
         raise _too_late(request_id)
     logger.info("hitl_extended tool=%s request=%s seconds=%d by=%s", row.tool_name, row.pk, seconds, by.get_username())
@@ -233,7 +232,7 @@ def end_with_runs(run_ids: Sequence[UUID], *, timed_out: bool) -> None:
         if timed_out:
             _close(still_open, Status.TIMEOUT_SKIP, operator_input=RUN_TIMEOUT_NOTE, source=Source.TIMEOUT)
         else:
-            _ring(*_cancel(still_open))
+            afterwards.ring(*_cancel(still_open))
         theirs = ApprovalRequest.objects.filter(run_id__in=run_ids).exclude(status=Status.PENDING)
         began = Q(execution=Execution.STARTED)  # nobody will report of it any more
         theirs.filter(Q(settled_at=None) | began).update(
@@ -260,9 +259,9 @@ def withdraw_all(tool_id: UUID) -> None:
     with transaction.atomic():
         of_tool = ApprovalRequest.objects.filter(tool_id=tool_id, status=Status.PENDING)
         ids = _cancel(of_tool.select_for_update(no_key=True))
-        _ring(*ids)
+        afterwards.ring(*ids)
         for run_id in set(ApprovalRequest.objects.filter(pk__in=ids).values_list("run_id", flat=True)):
-            _resume(run_id)
+            afterwards.resume(run_id)
 
 
 def _cancel(open_ones: QuerySet[ApprovalRequest]) -> list[UUID]:
@@ -272,7 +271,7 @@ def _cancel(open_ones: QuerySet[ApprovalRequest]) -> list[UUID]:
         still = ApprovalRequest.objects.filter(pk__in=ids, status=Status.PENDING)
         still.update(status=Status.CANCELLED, closed_at=Now())
     for pk in ids:
-        _announce(pk, Status.CANCELLED)
+        afterwards.announce(pk, Status.CANCELLED)
     return ids
 
 
@@ -308,62 +307,6 @@ def _close(
             Decision(request=row, decision=status, **fields, **run) for row, run in zip(rows, lets_run, strict=True)
         ]
         for decision in Decision.objects.bulk_create(made):
-            _tell(decision)
+            afterwards.log(decision.request, decision)
+            afterwards.announce(decision.request.pk, status)
         return made
-
-
-def _tell(made: Decision) -> None:
-    transaction.on_commit(lambda: _log(made.request, made), robust=True)
-    _announce(made.request.pk, made.request.status)
-
-
-# Lambdas: in Django 5.2 a functools.partial breaks robust hooks (ticket 36487).
-
-
-def _announce(request_id: UUID, status: str) -> None:
-    transaction.on_commit(lambda: events.announce(request_id, status), robust=True)
-
-
-def _ring(*request_ids: UUID) -> None:
-    if request_ids:
-        transaction.on_commit(lambda: waiting.wake(*request_ids), robust=True)
-
-
-def _resume(run_id: UUID) -> None:
-    transaction.on_commit(lambda: request_closed.send_robust(ApprovalRequest, run_id=run_id), robust=True)
-
-
-def _log(request: ApprovalRequest, decision: Decision) -> None:
-    closed_at = request.closed_at or request.created_at
-    logger.info(
-        "hitl_decision tool=%s decision=%s request=%s seal=%s by=%s latency_ms=%d",
-        request.tool_name,
-        request.outcome,
-        request.pk,
-        request.seal_to_run[:SHORT_SEAL],
-        decision.decided_by_name or decision.source,
-        (closed_at - request.created_at).total_seconds() * 1000,
-    )
-
-
-def claim_execution(request_id: UUID) -> bool:
-    """Take the right to run an approved call. True once, for one caller, ever."""
-    unstarted = ApprovalRequest.objects.filter(pk=request_id, status=Status.APPROVED, execution=Execution.NONE)
-    return unstarted.update(execution=Execution.STARTED, execution_started_at=Now()) == 1
-
-
-def claim_repetition(request: ApprovalRequest) -> bool:
-    """Take the right to start a call again whose tool is idempotent; true for one of those who saw it started then."""
-    seen = ApprovalRequest.objects.filter(
-        pk=request.pk, execution=Execution.STARTED, execution_started_at=request.execution_started_at
-    )
-    return seen.update(execution_started_at=Now()) == 1
-
-
-def end_execution(request_id: UUID, *, execution: Execution, output: str) -> bool:
-    """Record what a started call came to: `finished` or `failed`, with its output or the reason."""
-    started = ApprovalRequest.objects.filter(pk=request_id, execution=Execution.STARTED)
-    if started.update(execution=execution, execution_ended_at=Now(), settled_at=Now(), output=output) != 1:
-        return False
-    _announce(request_id, Status.APPROVED)
-    return True

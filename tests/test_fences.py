@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from agents import checkpoints, runs
 from agents.attempts import Attempt, Lost
 from agents.models import Status
-from hitl import approvals
+from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Decision, Execution, Source
 from hitl.models import Status as Asked
 from tests.hitl.calls import a_call, open_one
@@ -122,8 +122,8 @@ def test_a_call_met_again_finds_its_last_round() -> None:
 
 def test_a_call_that_has_ended_is_not_repeated() -> None:
     request = started()
-    approvals.end_execution(request.pk, execution=Execution.FINISHED, output="done")
-    assert not approvals.claim_repetition(request)
+    executions.end_execution(request.pk, execution=Execution.FINISHED, output="done")
+    assert not executions.claim_repetition(request)
 
 
 def test_a_deadline_that_was_met_is_not_met_again(alice: User) -> None:

@@ -17,7 +17,7 @@ from agents import attempts, checkpoints, events, heartbeats, runs
 from agents.attempts import Attempt, Lost
 from agents.models import ENDED, MOVES, Agent, Heartbeat, Run, RunEvent, Status
 from agents.worker import Watch
-from hitl import approvals
+from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Decision, Execution, Source
 from hitl.models import Status as Asked
 from tests.conftest import in_threads
@@ -237,14 +237,14 @@ def started() -> ApprovalRequest:
     user = User.objects.get_or_create(username="decider")[0]
     request = open_one()
     approvals.decide(request.pk, decision=Asked.APPROVED, by=user, source=Source.API)
-    assert approvals.claim_execution(request.pk)
+    assert executions.claim_execution(request.pk)
     request.refresh_from_db()
     return request
 
 
 def test_an_idempotent_call_is_repeated_by_one_of_those_who_saw_it_started() -> None:
     request = started()
-    claims = at_once(8, lambda _: approvals.claim_repetition(request))
+    claims = at_once(8, lambda _: executions.claim_repetition(request))
     assert sum(claims) == 1
 
 
@@ -253,7 +253,7 @@ def test_a_call_ends_once() -> None:
 
     def one(i: int) -> bool:
         execution = Execution.FAILED if i % 2 else Execution.FINISHED
-        return approvals.end_execution(request.pk, execution=execution, output=str(i))
+        return executions.end_execution(request.pk, execution=execution, output=str(i))
 
     assert sum(at_once(8, one)) == 1
 
@@ -269,7 +269,7 @@ def test_a_call_is_asked_about_again_once() -> None:
 
 def test_a_call_that_has_ended_is_not_made_unknown() -> None:
     request = started()
-    approvals.end_execution(request.pk, execution=Execution.FINISHED, output="done")
+    executions.end_execution(request.pk, execution=Execution.FINISHED, output="done")
     approvals.ask_again(request, a_call(run_id=request.run_id, checkpoint_ns=request.checkpoint_ns), "why")
     request.refresh_from_db()
     assert request.execution == Execution.FINISHED

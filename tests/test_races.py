@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from agents import events, queue, runs
 from agents.models import REQUEUE_AFTER, Agent, Run, RunEvent
 from aip.celery import app
-from hitl import approvals
+from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Decision, Source, Status
 from tests.conftest import in_threads
 from tests.hitl.calls import a_call, open_one
@@ -104,7 +104,7 @@ def test_the_same_call_opened_by_two_workers_is_one_request() -> None:
 def test_the_right_to_run_an_approved_call_is_given_once(alice: User) -> None:
     request = open_one()
     approvals.decide(request.pk, decision=Status.APPROVED, by=alice, source=Source.API)
-    claims = in_threads(10, closing(lambda _: approvals.claim_execution(request.pk)))
+    claims = in_threads(10, closing(lambda _: executions.claim_execution(request.pk)))
     assert sum(claims) == 1
 
 

@@ -18,7 +18,7 @@ from agents import doctor, heartbeats, runs
 from agents.models import Agent, Heartbeat, Run, Status
 from agents.queue import carried, mark
 from aip.celery import app
-from hitl import approvals
+from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Execution, Source
 from hitl.models import Status as Asked
 from tests.hitl.calls import open_one
@@ -93,7 +93,7 @@ def a_run_without_waits(alice: User) -> Callable[[], bool]:
 
 def running_and_dead(alice: User) -> Callable[[], bool]:
     request = decided(ended(), alice)
-    assert approvals.claim_execution(request.pk)
+    assert executions.claim_execution(request.pk)
     return lambda: ApprovalRequest.objects.get(pk=request.pk).execution == Execution.UNKNOWN
 
 
@@ -170,7 +170,7 @@ def test_what_the_server_is_about_to_do_is_not_wrong(alice: User) -> None:
     a_run(Status.QUEUED, updated_at=Now())
     decided(a_run(Status.WAITING), alice)
     held = a_run(Status.RUNNING, holder=heartbeats.name())
-    approvals.claim_execution(decided(held, alice).pk)
+    executions.claim_execution(decided(held, alice).pk)
     open_one(run_id=a_run(Status.WAITING).pk)
     assert list(doctor.examine()) == []
 

@@ -18,7 +18,7 @@ from agents.engine import ToolSpec
 from agents.gate import Gate
 from agents.models import Agent, Run, RunEvent, Tool, ToolVersion
 from agents.sandbox import ToolFailed
-from hitl import approvals
+from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Execution, Source, Status
 from tests.hitl.calls import a_call
 from tests.live import eventually
@@ -236,7 +236,7 @@ def test_of_a_call_that_began_before_its_tool_was_deleted_it_is_not_said_that_it
 ) -> None:
     request = open_of(call)
     approvals.decide(request.pk, decision=Status.APPROVED, by=alice, source=Source.API)
-    assert approvals.claim_execution(request.pk)
+    assert executions.claim_execution(request.pk)
     Tool.objects.update(deleted_at=Now())
     said = call.enter().text
     assert said.startswith("An earlier attempt of this call began at 20")

@@ -13,7 +13,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
-from hitl import approvals, waiting
+from hitl import approvals, executions, waiting
 from hitl.models import EXECUTION_MOVES, MOVES, ApprovalRequest, Decision, Execution, Source, Status
 from hitl.seal import canonical, seal, storable
 from tests.hitl.calls import a_call, open_one
@@ -106,16 +106,16 @@ def test_the_deadline_is_the_creation_plus_the_timeout() -> None:
 def test_a_refused_call_cannot_be_claimed(alice: User) -> None:
     request = open_one()
     approvals.decide(request.pk, decision=Status.REJECTED, by=alice, source=Source.API)
-    assert not approvals.claim_execution(request.pk)
+    assert not executions.claim_execution(request.pk)
 
 
 def test_an_execution_ends_once(alice: User) -> None:
     request = open_one()
     approve(request, alice)
-    assert not approvals.end_execution(request.pk, execution=Execution.FINISHED, output="too early")
-    assert approvals.claim_execution(request.pk)
-    assert approvals.end_execution(request.pk, execution=Execution.FINISHED, output="sent")
-    assert not approvals.end_execution(request.pk, execution=Execution.FAILED, output="again")
+    assert not executions.end_execution(request.pk, execution=Execution.FINISHED, output="too early")
+    assert executions.claim_execution(request.pk)
+    assert executions.end_execution(request.pk, execution=Execution.FINISHED, output="sent")
+    assert not executions.end_execution(request.pk, execution=Execution.FAILED, output="again")
     request.refresh_from_db()
     assert request.output == "sent"
 
@@ -160,7 +160,7 @@ def test_an_execution_makes_exactly_the_moves_of_the_table(alice: User, before: 
         ApprovalRequest.objects.filter(pk=request.pk).update(
             execution=before, execution_started_at=Now(), output=output
         )
-    assert approvals.end_execution(request.pk, execution=after, output="x") == (after in EXECUTION_MOVES[before])
+    assert executions.end_execution(request.pk, execution=after, output="x") == (after in EXECUTION_MOVES[before])
 
 
 @pytest.mark.parametrize(

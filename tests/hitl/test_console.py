@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from hitl import approvals
+from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Decision, Extension, Source, Status
 from tests.hitl.calls import a_call, open_one
 
@@ -162,7 +162,7 @@ def test_a_call_that_is_asked_about_again_says_why_on_the_inbox_and_on_its_page(
 def test_a_call_of_unknown_outcome_is_not_shown_as_merely_approved(operator: Client, admin_client: Client) -> None:
     request = open_one()
     decide(operator, request)
-    assert approvals.claim_execution(request.pk)
+    assert executions.claim_execution(request.pk)
     request.refresh_from_db()
     call = a_call(run_id=request.run_id, checkpoint_ns=request.checkpoint_ns)
     approvals.ask_again(request, call, "why")
