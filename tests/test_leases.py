@@ -57,7 +57,7 @@ def at_once(number: int, work: Any) -> list[Any]:
 
 
 def end(attempt: Attempt) -> bool:
-    runs.end(attempt, Status.SUCCEEDED, events.answered(attempt.run_id, "done"), usage={})
+    runs.end(attempt, Status.SUCCEEDED, events.answered(attempt.run_id, "done", {}), usage={})
     return True
 
 
