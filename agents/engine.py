@@ -39,6 +39,7 @@ class ToolSpec:
     hitl_timeout_seconds: float | None = None
     timeout_seconds: float
     idempotent: bool = False
+    destructive: bool = False
 
     @property
     def gated(self) -> bool:

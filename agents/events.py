@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 
 from agents.models import Run
 from aip import hints
-from hitl.models import ApprovalRequest, Status
+from hitl.models import ANSWERED, SHORT_SEAL, ApprovalRequest, Status
 from hitl.seal import storable
 
 ROOT_STEP = "root"
@@ -108,7 +108,11 @@ def _tool_info(call_id: str, name: str, arguments: Payload, output: str, seconds
 
 def _hitl(request: ApprovalRequest) -> Payload:
     again = {"round": request.round, "reason": request.reason} if request.reason else {}
-    return {**request.as_metadata(), "request_id": str(request.pk), "seal": request.short_seal, **again}
+    # The wire has no words of its own for these.
+    edited = {"edited": True} if request.operators_arguments is not None else {}
+    answered = {"answered": True} if request.outcome == ANSWERED else {}
+    seal = request.seal_to_run[:SHORT_SEAL]
+    return {**request.as_metadata(), "request_id": str(request.pk), "seal": seal, **edited, **answered, **again}
 
 
 def pending(request: ApprovalRequest) -> Payload:
@@ -138,7 +142,7 @@ def asked_again(request: ApprovalRequest, reason: str) -> Payload:
         step_id=request.checkpoint_ns,
         previous_step_ids=[ROOT_STEP],
         hitl=_hitl(request),
-        tool_info=_tool_info(request.tool_call_id, request.tool_name, request.arguments, reason, None),
+        tool_info=_tool_info(request.tool_call_id, request.tool_name, request.to_run, reason, None),
     )
 
 

@@ -58,7 +58,13 @@ def _carry(run: Run, attempt: Attempt) -> bool:
 
 def _drive(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
     tools = [specs.thaw(tool) for tool in run.spec["tools"]]
-    gate = Gate(attempt, agent_id=run.agent_id, agent_name=run.spec["agent_name"], tools=tools)
+    gate = Gate(
+        attempt,
+        agent_id=run.agent_id,
+        agent_name=run.spec["agent_name"],
+        tools=tools,
+        background={name: run.spec.get(name, "") for name in ("requester", "agent_version", "instruction")},
+    )
     return carry(
         model=llm.build(llm.Model(**run.spec["model"])),
         tools=[build_tool(spec) for spec in tools],

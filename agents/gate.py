@@ -15,7 +15,7 @@ from uuid import UUID
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, interrupt
@@ -23,7 +23,7 @@ from langgraph.types import Command, interrupt
 from agents import events, sandbox, toolbox
 from agents.attempts import Attempt
 from agents.engine import MAX_CALLS, StepLimitReached, ToolSpec, UploadedTool, build_tool
-from agents.messages import readable, refusal, tool_message, with_note
+from agents.messages import context, readable, refusal, tool_message, with_note
 from agents.models import Run
 from agents.sandbox import SandboxUnavailable, ToolFailed
 from agents.toolbox import ToolGone
@@ -35,10 +35,6 @@ from hitl.seal import storable
 
 logger = logging.getLogger(__name__)
 Handler = Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-
-# How much of the conversation a request keeps of what led to it: messages, and characters of each.
-CONTEXT_MESSAGES = 40
-CONTEXT_CHARACTERS = 20_000
 
 UNKNOWN_OUTCOME = (
     "An earlier attempt began at {at} and its outcome is unknown: it may have had its effect, whole or in part. "
@@ -56,8 +52,18 @@ CHANGED = "This call is not the one that was approved at {at}, so it did not run
 class Gate(AgentMiddleware[Any, Any]):
     """The middleware of one attempt at a run."""
 
-    def __init__(self, attempt: Attempt, *, agent_id: UUID, agent_name: str, tools: list[ToolSpec]) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        *,
+        agent_id: UUID,
+        agent_name: str,
+        tools: list[ToolSpec],
+        background: dict[str, str] | None = None,
+    ) -> None:
+        """`background` is what the requests keep of run and agent for those who decide; `requester` started the run."""
         super().__init__()
+        self.background = background or {}
         self.attempt = attempt
         self.agent_id = agent_id
         self.agent_name = agent_name
@@ -99,7 +105,8 @@ class Gate(AgentMiddleware[Any, Any]):
         """Ask, wait, and do what was decided; ask again where the approval does not cover what would run."""
         _, digest = patiently(lambda: toolbox.code(spec.id, spec.version_id))
         call = self._call(request, spec, digest)
-        approval = patiently(lambda: self._open(call, spec.hitl_timeout_seconds or 0, _context(request)))
+        led_to_it = context(request.state["messages"], spec.description, self.background)
+        approval = patiently(lambda: self._open(call, spec.hitl_timeout_seconds or 0, led_to_it))
         while True:
             if approval.status == Status.PENDING:
                 approval = self._await_decision(approval.pk)
@@ -123,6 +130,8 @@ class Gate(AgentMiddleware[Any, Any]):
     ) -> ToolMessage | ApprovalRequest:
         """What the tool said, or the next round where what would run is not what was approved, or may have run."""
         source, digest = patiently(lambda: toolbox.code(spec.id, spec.version_id))
+        if (edited := approval.operators_arguments) is not None:
+            request = request.override(tool_call={**request.tool_call, "args": edited})
         call = self._call(request, spec, digest)
         unknown = UNKNOWN_OUTCOME.format(at=_when(approval.execution_started_at))
         if call.seal != approval.decision.seal:
@@ -230,6 +239,9 @@ class Gate(AgentMiddleware[Any, Any]):
             checkpoint_ns=_namespace(request),
             agent_name=self.agent_name,
             tool_call_id=str(request.tool_call["id"]),
+            args_schema=spec.args_schema,
+            destructive=spec.destructive,
+            requester=self.background.get("requester", ""),
         )
 
     def _tell(self, request: ToolCallRequest, approval: ApprovalRequest) -> ToolMessage:
@@ -315,8 +327,3 @@ def _when(at: datetime | None) -> str:
 
 def _namespace(request: ToolCallRequest) -> str:
     return str(request.runtime.config["configurable"]["checkpoint_ns"])
-
-
-def _context(request: ToolCallRequest) -> dict[str, Any]:
-    messages: list[AnyMessage] = request.state["messages"][-CONTEXT_MESSAGES:]
-    return {"conversation": [{"role": m.type, "content": storable(m.text)[:CONTEXT_CHARACTERS]} for m in messages]}

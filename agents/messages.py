@@ -1,14 +1,19 @@
 """What the model says, in a form that can be kept, and what it is told of its calls."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
+from hitl.calls import edits
 from hitl.models import ApprovalRequest, Status
 from hitl.seal import storable
 
 MAX_CALL_ID = 255
+# How much a request keeps of what led to it: messages, and characters of each text.
+CONTEXT_MESSAGES = 40
+CONTEXT_CHARACTERS = 20_000
 
 
 def readable(message: AIMessage) -> AIMessage:
@@ -37,9 +42,22 @@ def _narrow(value: Any) -> Any:
             return value
 
 
+def context(messages: Sequence[AnyMessage], tool_description: str, background: dict[str, str]) -> dict[str, Any]:
+    """What a request keeps for those who decide it: the conversation, what the tool does, what its agent was told."""
+    texts = {**background, "tool_description": tool_description}
+    conversation = [{"role": m.type, "content": _kept(m.text)} for m in messages[-CONTEXT_MESSAGES:]]
+    return {name: _kept(text) for name, text in texts.items()} | {"conversation": conversation}
+
+
+def _kept(text: str) -> str:
+    return str(storable(text))[:CONTEXT_CHARACTERS]
+
+
 def refusal(approval: ApprovalRequest) -> str:
-    """Why a call did not run, in words that a model can use."""
+    """What a model is told of a call that did not run: why, or what an operator answered in its place."""
     tool, note = approval.tool_name, approval.decision.operator_input
+    if approval.decision.answer is not None:
+        return f"{approval.decision.answer}\n\nThe operator's words: {note}" if note else approval.decision.answer
     match approval.status:
         case Status.REJECTED:
             text = f"The operator rejected this call of {tool}; it did not run. Do not try it again."
@@ -54,12 +72,13 @@ def refusal(approval: ApprovalRequest) -> str:
 
 
 def with_note(message: ToolMessage, approval: ApprovalRequest) -> ToolMessage:
-    note = approval.decision.operator_input
-    if not note:
-        return message
-    return message.model_copy(
-        update={"content": f"{message.text}\n\nThe operator approved this call with the words: {note}"}
-    )
+    """What the tool said, and what the operator did to its call: changed its arguments, added words."""
+    parts = [str(message.text)]
+    if changed := edits(approval):
+        parts.append(f"The operator changed the arguments of this call before it ran: {changed}.")
+    if note := approval.decision.operator_input:
+        parts.append(f"The operator approved this call with the words: {note}")
+    return message if len(parts) == 1 else message.model_copy(update={"content": "\n\n".join(parts)})
 
 
 def tool_message(call: ToolCall, text: str, *, failed: bool) -> ToolMessage:

@@ -50,9 +50,14 @@ def start(
     input: str,
     chat_history: list[dict[str, str]],
     runtime_config: dict[str, Any],
+    requester: str = "",
 ) -> Run:
-    """Write a run, its frozen spec and its first event, and queue it after the commit. Raises configs.Invalid."""
+    """Write a run, its frozen spec and its first event, and queue it after the commit. Raises configs.Invalid.
+
+    `requester` is the name of the user who starts it; those who decide its calls see it.
+    """
     spec = specs.freeze(agent, runtime_config)
+    spec["requester"] = requester
     spec["messages"] = [*chat_history, {"role": "user", "content": input}]
     limit = spec["timeout_seconds"]
     with transaction.atomic():

@@ -22,6 +22,7 @@ def freeze(agent: Agent, runtime_config: dict[str, Any]) -> Spec:
     tools = [entry.tool for entry in agent.agent_tools.select_related("tool__current")]
     return {
         "agent_name": agent.name,
+        "agent_version": agent.version,
         "instruction": agent.instruction,
         "model": llm.of_agent(agent_config, agent.language_model_id).as_spec(),
         "tools": [_freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}) for tool in tools],
@@ -57,6 +58,7 @@ def _freeze_tool(tool: Any, agent_config: dict[str, Any], config: dict[str, Any]
         hitl_timeout_seconds=configs.hitl_timeout(agent_config, config),
         timeout_seconds=config.get("timeout_seconds", configs.TOOL_TIMEOUT_SECONDS),
         idempotent=config.get("idempotent", False),
+        destructive=config.get("destructive", False),
     )
     return asdict(frozen) | {"id": str(frozen.id), "version_id": str(frozen.version_id)}
 

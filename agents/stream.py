@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 from channels.layers import get_channel_layer
+from django.contrib.auth.models import User
 from rest_framework.exceptions import (
     MethodNotAllowed,
     ParseError,
@@ -101,16 +102,17 @@ async def _answer_with_events(receive: Receive, send: Send, begin: Callable[...,
     await _until_disconnect(receive, _send_all(send, run_id, after))
 
 
-def _admit(method: str, headers: Headers, *, allowed: str, permission: str) -> None:
+def _admit(method: str, headers: Headers, *, allowed: str, permission: str) -> User:
     user = auth.user_of(headers.get("x-api-key", ""))
     if method != allowed:
         raise MethodNotAllowed(method, f"This takes {allowed}, not {method}.")
     if not user.has_perm(permission):
         raise PermissionDenied
+    return user
 
 
 def _start(method: str, headers: Headers, agent_id: str, body: bytes) -> tuple[UUID, int]:
-    _admit(method, headers, allowed="POST", permission="agents.add_run")
+    user = _admit(method, headers, allowed="POST", permission="agents.add_run")
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in JSON_TYPES:
         raise errors.unsupported("application/json")
@@ -119,7 +121,7 @@ def _start(method: str, headers: Headers, agent_id: str, body: bytes) -> tuple[U
     serializer = RunInputSerializer(data=data)
     serializer.is_valid(raise_exception=True)
     try:
-        return runs.start(agent, **serializer.validated_data).pk, 0
+        return runs.start(agent, **serializer.validated_data, requester=user.get_username()).pk, 0
     except configs.Invalid as e:
         raise ValidationError({"runtime_config": str(e)}) from e
 

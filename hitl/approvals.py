@@ -4,21 +4,27 @@ Every move is one UPDATE that names the state it expects, so whoever comes secon
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, User
 from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Now
 
 from aip.db import from_now
-from hitl import events, waiting
+from hitl import coverage, events, waiting
 from hitl.calls import Call
-from hitl.models import ApprovalRequest, Decision, Execution, Source, Status
+from hitl.models import SHORT_SEAL, ApprovalRequest, Decision, Execution, Extension, Source, Status
+from hitl.refusals import AlreadyClosed as AlreadyClosed
+from hitl.refusals import StaleSeal as StaleSeal
+from hitl.refusals import Unfit as Unfit
+from hitl.refusals import UnknownRequest as UnknownRequest
+from hitl.seal import Arguments, storable
 from hitl.signals import request_closed
 
 logger = logging.getLogger(__name__)
@@ -30,30 +36,6 @@ RUN_TIMEOUT_NOTE = "TIMEOUT of the run"
 RECENT = timedelta(minutes=15)
 # How many overdue requests one look of the sweep closes, in one transaction.
 BATCH = 5000
-
-
-class UnknownRequest(LookupError):
-    """No approval request has this id."""
-
-
-class AlreadyClosed(Exception):
-    """The request was decided or ran out of time before; says who, what and when."""
-
-    def __init__(self, request: ApprovalRequest) -> None:
-        self.request = request
-        super().__init__(describe_closing(request))
-
-
-def describe_closing(request: ApprovalRequest) -> str:
-    """Who closed a request, how and when, as one sentence."""
-    if request.status == Status.PENDING:
-        return f"This request ran out of time at {request.timeout_at.isoformat()}; the step is skipped."
-    at = request.closed_at.isoformat() if request.closed_at else ""
-    if request.status == Status.TIMEOUT_SKIP:
-        return f"This request ran out of time at {at}; the step was skipped."
-    if request.status == Status.CANCELLED:
-        return f"This request was cancelled with its run at {at}."
-    return f"This request was already {request.status} by {request.decision.decided_by_name} at {at}."
 
 
 def pending() -> QuerySet[ApprovalRequest]:
@@ -103,6 +85,7 @@ def ask_again(request: ApprovalRequest, call: Call, reason: str) -> ApprovalRequ
         context=request.context,
         round=request.round + 1,
         reason=reason,
+        model_arguments=None if request.operators_arguments is None else request.asked_with,
     )
 
 
@@ -139,34 +122,83 @@ def decide(
     source: Source,
     note: str = "",
     client_run_id: str = "",
+    arguments: Arguments | None = None,
+    answer: str | None = None,
+    seal: str = "",
 ) -> Decision:
     """Record a person's decision.
 
-    Raises UnknownRequest, or AlreadyClosed when another decision or the deadline came first.
+    `arguments`, with `approved`: run the call with these instead. `answer`, with `skipped`: the call's result in
+    place of the tool's. `seal`: that of the call that was seen, whole or its first eight characters or more.
+
+    Raises UnknownRequest, AlreadyClosed when another decision or the deadline came first, StaleSeal, Unfit.
     """
     if decision not in DECIDABLE:
         raise ValueError(f"{decision!r} is not a person's decision")
-    open_now = ApprovalRequest.objects.filter(pk=request_id, status=Status.PENDING, timeout_at__gt=Now())
+    coverage.check_extras(decision, arguments, answer)
+
+    def covered(row: ApprovalRequest) -> dict[str, Any]:
+        coverage.check_seal(row, seal)
+        return coverage.what_runs(row, arguments) if decision == Status.APPROVED else {}
+
     with transaction.atomic():
         made = _close(
-            open_now.select_for_update(no_key=True),
+            _open_now(request_id),
             decision,
+            covered,
             operator_input=note,
             source=source,
             decided_by=by,
             decided_by_name=by.get_username(),
             client_run_id=client_run_id,
+            answer=None if answer is None else storable(answer),
         )
         if made:
             run_id = made[0].request.run_id
             _ring(request_id)
             transaction.on_commit(lambda: request_closed.send_robust(ApprovalRequest, run_id=run_id), robust=True)
     if not made:
-        request = ApprovalRequest.objects.select_related("decision").filter(pk=request_id).first()
-        if request is None:
-            raise UnknownRequest(f"No approval request has the id {request_id}.")
-        raise AlreadyClosed(request)
+        raise _too_late(request_id)
     return made[0]
+
+
+def _open_now(request_id: UUID) -> QuerySet[ApprovalRequest]:
+    """A request that can be decided now, locked when it is read."""
+    open_now = ApprovalRequest.objects.filter(pk=request_id, status=Status.PENDING, timeout_at__gt=Now())
+    return open_now.select_for_update(no_key=True)
+
+
+def _too_late(request_id: UUID) -> Exception:
+    request = ApprovalRequest.objects.select_related("decision").filter(pk=request_id).first()
+    return AlreadyClosed(request) if request else UnknownRequest(f"No approval request has the id {request_id}.")
+
+
+def extend(request_id: UUID, *, seconds: int, by: User, source: Source) -> ApprovalRequest:
+    """Give a pending request `seconds` more. Raises UnknownRequest, AlreadyClosed, Unfit."""
+    if seconds < 1:
+        raise Unfit(seconds="This must be a whole number of seconds, at least 1.")
+    with transaction.atomic():
+        row = _open_now(request_id).first()
+        if row is not None:
+            room = int(settings.HITL_MAX_TIMEOUT_SECONDS - row.timeout_seconds)
+            if seconds > room:
+                raise Unfit(seconds=f"This request can be extended by at most {max(0, room)} seconds.")
+            row.timeout_seconds += seconds
+            row.timeout_at = row.created_at + timedelta(seconds=row.timeout_seconds)
+            row.save(update_fields=["timeout_seconds", "timeout_at"])
+            Extension.objects.create(
+                request=row,
+                seconds=seconds,
+                timeout_at=row.timeout_at,
+                source=source,
+                extended_by=by,
+                extended_by_name=by.get_username(),
+            )
+            _announce(row.pk, row.status)
+    if row is None:
+        raise _too_late(request_id)
+    logger.info("hitl_extended tool=%s request=%s seconds=%d by=%s", row.tool_name, row.pk, seconds, by.get_username())
+    return row
 
 
 def time_out(request_id: UUID) -> bool:
@@ -182,7 +214,7 @@ def time_out(request_id: UUID) -> bool:
 def time_out_overdue() -> int:
     """Close every overdue request; how many. One whose row is locked is looked at next time, and delays no other."""
     overdue = _overdue().order_by("timeout_at").select_for_update(no_key=True, skip_locked=True)
-    overdue = overdue.defer("arguments", "context")[:BATCH]
+    overdue = overdue.defer("arguments", "model_arguments", "args_schema", "context")[:BATCH]
     return len(_close(overdue, Status.TIMEOUT_SKIP, operator_input=TIMEOUT_NOTE, source=Source.TIMEOUT))
 
 
@@ -240,19 +272,31 @@ def settle(request_id: UUID) -> None:
     ApprovalRequest.objects.filter(pk=request_id, settled_at=None).update(settled_at=Now())
 
 
-def _close(requests: QuerySet[ApprovalRequest], status: Status, **fields: Any) -> list[Decision]:
-    """Close those of the requests that are pending, which are locked as they are read, each with its Decision."""
+def _nothing(row: ApprovalRequest) -> dict[str, Any]:
+    return {}
+
+
+def _close(
+    requests: QuerySet[ApprovalRequest],
+    status: Status,
+    covered: Callable[[ApprovalRequest], dict[str, Any]] = _nothing,
+    **fields: Any,
+) -> list[Decision]:
+    """Close those of the requests that are pending, which are locked as they are read, each with its Decision.
+
+    `covered` gives what a decision lets run: its seal and arguments. Raises what that raises, before anything moved.
+    """
     with transaction.atomic(savepoint=False):
         rows: list[Any] = list(requests.annotate(now=Now()))
         if not rows:
             return []
+        lets_run = [covered(row) for row in rows]
         still = ApprovalRequest.objects.filter(pk__in=[row.pk for row in rows], status=Status.PENDING)
         still.update(status=status, closed_at=rows[0].now)
         for row in rows:
             row.status, row.closed_at = status, row.now
         made = [
-            Decision(request=row, decision=status, seal=row.seal if status == Status.APPROVED else "", **fields)
-            for row in rows
+            Decision(request=row, decision=status, **fields, **run) for row, run in zip(rows, lets_run, strict=True)
         ]
         for decision in Decision.objects.bulk_create(made):
             _tell(decision)
@@ -281,9 +325,9 @@ def _log(request: ApprovalRequest, decision: Decision) -> None:
     logger.info(
         "hitl_decision tool=%s decision=%s request=%s seal=%s by=%s latency_ms=%d",
         request.tool_name,
-        decision.decision,
+        request.outcome,
         request.pk,
-        request.short_seal,
+        request.seal_to_run[:SHORT_SEAL],
         decision.decided_by_name or decision.source,
         (closed_at - request.created_at).total_seconds() * 1000,
     )

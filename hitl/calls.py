@@ -1,11 +1,11 @@
 """A gated call, and what is different in it from the call that was asked about."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from hitl.models import SHORT_SEAL, ApprovalRequest
-from hitl.seal import canonical, seal
+from hitl.seal import Arguments, canonical, seal
 
 # How much of an argument that changed is named.
 CHANGE_CHARACTERS = 200
@@ -13,7 +13,7 @@ CHANGE_CHARACTERS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A gated call as the gate meets it: everything its seal covers, and the provider's id for it."""
+    """A gated call as the gate meets it: everything its seal covers, and what its request keeps for the operator."""
 
     tool_id: UUID
     tool_version: str
@@ -24,6 +24,9 @@ class Call:
     checkpoint_ns: str
     agent_name: str
     tool_call_id: str
+    args_schema: dict[str, Any] = field(default_factory=dict)
+    destructive: bool = False
+    requester: str = ""
 
     @property
     def seal(self) -> str:
@@ -39,21 +42,41 @@ class Call:
 
 
 def changes(request: ApprovalRequest, call: Call) -> str:
-    """What is different in `call` from what was asked about, in words."""
+    """What is different in `call` from what `request` lets run, in words."""
     pairs = {
         "the tool": (request.tool_name, call.tool_name),
         "the tool's id": (str(request.tool_id), str(call.tool_id)),
         "the version of the tool": (request.tool_version[:SHORT_SEAL], call.tool_version[:SHORT_SEAL]),
         "the agent": (str(request.agent_id), str(call.agent_id)),
     }
-    for name in sorted(request.arguments.keys() | call.arguments.keys()):
-        pairs[f"the argument {name}"] = (_shown(request.arguments, name), _shown(call.arguments, name))
     found = [f"{name} was {before}, is {after}" for name, (before, after) in pairs.items() if before != after]
-    return "; ".join(found) or f"its seal was {request.short_seal}, is {call.seal[:SHORT_SEAL]}"
+    found += _differences(request.to_run, call.arguments)
+    return "; ".join(found) or f"its seal was {request.seal_to_run[:SHORT_SEAL]}, is {call.seal[:SHORT_SEAL]}"
 
 
-def _shown(arguments: dict[str, Any], name: str) -> str:
-    if name not in arguments:
-        return "absent"
-    text = canonical(arguments[name])
-    return text if len(text) <= CHANGE_CHARACTERS else f"{text[:CHANGE_CHARACTERS]}... ({len(text):,} characters)"
+def edits(request: ApprovalRequest) -> str:
+    """What an operator changed in the arguments that the model asked with, in words; "" if nothing."""
+    edited = request.operators_arguments
+    return "" if edited is None else "; ".join(_differences(request.asked_with, edited))
+
+
+def _differences(before: Arguments, after: Arguments) -> list[str]:
+    found = []
+    for name in sorted(before.keys() | after.keys()):
+        was, now = _spelled(before, name), _spelled(after, name)
+        if was != now:
+            same = next((i for i, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), min(len(was), len(now)))
+            start = max(0, same - CHANGE_CHARACTERS // 4)
+            found.append(f"the argument {name} was {_part(was, start)}, is {_part(now, start)}")
+    return found
+
+
+def _spelled(arguments: Arguments, name: str) -> str:
+    return canonical(arguments[name]) if name in arguments else "absent"
+
+
+def _part(text: str, start: int) -> str:
+    """A short text whole; of a long one what begins at `start`, where the other one begins to differ."""
+    if len(text) <= CHANGE_CHARACTERS:
+        return text
+    return f"{'...' if start else ''}{text[start : start + CHANGE_CHARACTERS]}... ({len(text):,} characters)"

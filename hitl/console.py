@@ -21,6 +21,7 @@ from aip.text import visible
 from hitl import approvals
 from hitl.forms import DecisionForm
 from hitl.models import ApprovalRequest, Decision, Source, Status
+from hitl.refusals import describe_closing
 
 VIEW = "hitl.view_approvalrequest"
 DECIDE = "hitl.decide_approvalrequest"
@@ -200,7 +201,7 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
 
 
 def _too_late(request: HttpRequest, closed: ApprovalRequest) -> HttpResponse:
-    problem = f"Your decision came too late. {approvals.describe_closing(closed)}"
+    problem = f"Your decision came too late. {describe_closing(closed)}"
     return _answer(request, closed.pk, status=409, problem=problem)
 
 

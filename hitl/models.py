@@ -9,9 +9,12 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from aip.text import visible
+from hitl.seal import Arguments
 
 # Characters of a seal that people are shown.
 SHORT_SEAL = 8
+# What people are told of a `skipped` call that an operator answered.
+ANSWERED = "answered"
 
 
 class Status(models.TextChoices):
@@ -69,7 +72,13 @@ class ApprovalRequest(models.Model):
     tool_name = models.CharField(max_length=255)
     tool_call_id = models.CharField(max_length=255)
     arguments = models.JSONField()
-    context = models.JSONField(default=dict, help_text="What led to the call")
+    model_arguments = models.JSONField(
+        null=True, help_text="What the model asked with, where `arguments` are an operator's of an earlier round"
+    )
+    args_schema = models.JSONField(default=dict, help_text="JSON Schema of the tool's arguments")
+    destructive = models.BooleanField(default=False, db_default=False, help_text="Approving needs a second press")
+    requester = models.CharField(max_length=150, blank=True, db_default="", help_text="The user who started the run")
+    context = models.JSONField(default=dict, help_text="What led to the call, and what its agent was told")
     seal = models.CharField(max_length=64, help_text="Fingerprint of exactly this call")
 
     status = models.CharField(max_length=20, choices=Status, default=Status.PENDING)
@@ -132,8 +141,14 @@ class ApprovalRequest(models.Model):
             ),
             # The console's list of what was closed in the last minutes.
             models.Index(fields=["-closed_at"], name="requests_last_closed_first"),
-            # The admin's list, newest first.
+            # The admin's filters, which offer what the newest have.
             models.Index(fields=["-created_at"], name="requests_newest_first"),
+            # The page of a request: what was decided about its tool before.
+            models.Index(
+                fields=["tool_id", "-closed_at"],
+                condition=Q(status__in=["approved", "rejected", "skipped"]),
+                name="decided_calls_of_a_tool",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -143,6 +158,39 @@ class ApprovalRequest(models.Model):
     def short_seal(self) -> str:
         """What people are shown of the seal: on the console, in the API and in the log."""
         return self.seal[:SHORT_SEAL]
+
+    @property
+    def made(self) -> "Decision | None":
+        """Its decision, if there is one. Costs no statement where it was read with the request."""
+        return getattr(self, "decision", None)
+
+    @property
+    def outcome(self) -> str:
+        """What became of it, in the wire's words; an answered call is `skipped` there, and marked."""
+        return ANSWERED if self.made and self.made.answer is not None else self.status
+
+    @property
+    def seal_to_run(self) -> str:
+        """The fingerprint of the call that an approval lets run."""
+        return (self.made.seal if self.made else "") or self.seal
+
+    @property
+    def operators_arguments(self) -> Arguments | None:
+        """What an operator put in place of the model's arguments, now or in an earlier round."""
+        edited: Arguments | None = self.made.arguments if self.made else None
+        return self.arguments if edited is None and self.model_arguments is not None else edited
+
+    @property
+    def to_run(self) -> Arguments:
+        """The arguments that an approval lets run."""
+        edited = self.operators_arguments
+        return self.arguments if edited is None else edited
+
+    @property
+    def asked_with(self) -> Arguments:
+        """The arguments that the model asked with."""
+        asked: Arguments = self.arguments if self.model_arguments is None else self.model_arguments
+        return asked
 
     def as_metadata(self) -> dict[str, Any]:
         """The wire's `hitl` object (contract 3.5), the same on the stream and in the pending list."""
@@ -175,6 +223,8 @@ class Decision(models.Model):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
     )
     decided_by_name = models.CharField(max_length=150, blank=True, help_text="Kept when the user is deleted")
+    arguments = models.JSONField(null=True, help_text="What it lets run in place of what was asked")
+    answer = models.TextField(null=True, help_text="The call's result in place of the tool's")  # noqa: DJ001 - as above
     client_run_id = models.TextField(blank=True, help_text="The caller's own tracker, stored and not checked")
     seal = models.CharField(max_length=64, blank=True, help_text="Fingerprint of the call that it lets run")
     created_at = models.DateTimeField(db_default=Now())
@@ -196,7 +246,42 @@ class Decision(models.Model):
                 | (~Q(decision="timeout_skip") & ~Q(source="timeout")),
                 name="decision_times_out_by_the_clock_alone",
             ),
+            models.CheckConstraint(
+                condition=Q(arguments__isnull=True) | Q(decision="approved"), name="decision_edits_only_when_approved"
+            ),
+            models.CheckConstraint(
+                condition=Q(answer__isnull=True) | Q(decision="skipped", answer__gt=""),
+                name="decision_answers_only_when_skipped",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.decision} by {self.decided_by_name or self.source}"
+
+
+class Extension(models.Model):
+    """Who gave a request more time, when, from where and how much: one row each time."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    request = models.ForeignKey(ApprovalRequest, on_delete=models.PROTECT, related_name="extensions", db_index=False)
+    seconds = models.PositiveIntegerField()
+    timeout_at = models.DateTimeField(help_text="The deadline from then on")
+    source = models.CharField(max_length=10, choices=Source)
+    extended_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
+    extended_by_name = models.CharField(max_length=150, help_text="Kept when the user is deleted")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = ["view"]
+        ordering = ["created_at"]
+        # The page of a request lists its own.
+        indexes = [models.Index(fields=["request", "created_at"], name="extensions_of_a_request")]
+        constraints = [
+            models.CheckConstraint(condition=Q(seconds__gt=0), name="extension_is_longer"),
+            models.CheckConstraint(condition=Q(source__in=["console", "api"]), name="extension_by_a_person"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seconds} s by {self.extended_by_name}"

@@ -7,6 +7,8 @@ import re
 from typing import Any
 from uuid import UUID
 
+Arguments = dict[str, Any]
+
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 

@@ -2,14 +2,18 @@
 
 from typing import Any
 
+from django.conf import settings
+from django.core.validators import RegexValidator
 from rest_framework import serializers
 
-from aip.fields import StrictText
+from aip.fields import Object, StrictText
 from hitl.approvals import DECIDABLE
-from hitl.models import ApprovalRequest
+from hitl.coverage import MAX_ANSWER, NO_ANSWER
+from hitl.models import SHORT_SEAL, ApprovalRequest, Decision, Status
 
 MAX_NOTE = 20_000
 WORDS = [str(word) for word in DECIDABLE]
+SEAL = f"^[0-9a-fA-F]{{{SHORT_SEAL},64}}$"
 ONE_OF = f"This must be one of {', '.join(WORDS)}."
 
 
@@ -34,6 +38,7 @@ class PendingSerializer(serializers.Serializer[Any]):
     agent_id = serializers.CharField(help_text="The agent's name and the first eight characters of its id")
     run_id = serializers.UUIDField()
     seal = serializers.CharField(help_text="The short form of the fingerprint of exactly this call")
+    destructive = serializers.BooleanField(help_text="Whether the tool is set to be one whose approval asks twice")
     round = serializers.IntegerField(help_text="Above 1 when the call is asked about again")
     reason = serializers.CharField(help_text="Why it is asked about again; empty in the first round")
     hitl_metadata = HitlMetadataSerializer()
@@ -49,6 +54,7 @@ class PendingSerializer(serializers.Serializer[Any]):
             "agent_id": agent,
             "run_id": str(instance.run_id),
             "seal": instance.short_seal,
+            "destructive": instance.destructive,
             "round": instance.round,
             "reason": instance.reason,
             "hitl_metadata": instance.as_metadata(),
@@ -76,7 +82,69 @@ class DecisionSerializer(serializers.Serializer[Any]):
         help_text="Your own tracker; stored, not checked",
     )
 
+    arguments = Object(
+        required=False,
+        allow_null=True,
+        help_text="With `approved`: run the call with these instead, all of them; checked by the tool's schema",
+    )
+    answer = StrictText(
+        required=False,
+        allow_null=True,
+        max_length=MAX_ANSWER,
+        trim_whitespace=False,
+        error_messages={"blank": NO_ANSWER},
+        help_text="With `skipped`: the call's result in place of the tool's",
+    )
+    seal = StrictText(
+        required=False,
+        allow_null=True,
+        validators=[RegexValidator(SEAL, "This must be the first eight or more characters of a seal, or all 64.")],
+        help_text="That of the call you saw, whole or its first eight characters; 409 when another one is pending",
+    )
+
 
 class DecidedSerializer(serializers.Serializer[Any]):
     status = serializers.CharField()
     message = serializers.CharField()
+    request_id = serializers.UUIDField()
+    decision = serializers.CharField()
+    arguments = serializers.DictField(allow_null=True, help_text="What will run; null when nothing will")
+    answer = serializers.CharField(allow_null=True, help_text="The call's result in place of the tool's, if any")
+    seal = serializers.CharField(allow_null=True, help_text="The short form of the fingerprint of what will run")
+
+    def to_representation(self, instance: Decision) -> dict[str, Any]:
+        request = instance.request
+        runs = instance.decision == Status.APPROVED
+        return {
+            "status": "ok",
+            "message": f"The request was {request.outcome}.",
+            "request_id": str(request.pk),
+            "decision": instance.decision,
+            "arguments": request.to_run if runs else None,
+            "answer": instance.answer,
+            "seal": request.seal_to_run[:SHORT_SEAL] if runs else None,
+        }
+
+
+class ExtensionSerializer(serializers.Serializer[Any]):
+    seconds = serializers.IntegerField(
+        min_value=1, max_value=settings.HITL_MAX_TIMEOUT_SECONDS, help_text="How much longer the request shall wait"
+    )
+
+
+class ExtendedSerializer(serializers.Serializer[Any]):
+    status = serializers.CharField()
+    message = serializers.CharField()
+    request_id = serializers.UUIDField()
+    timeout_at = serializers.DateTimeField()
+    timeout_seconds = serializers.FloatField()
+
+    def to_representation(self, instance: ApprovalRequest) -> dict[str, Any]:
+        deadline = instance.as_metadata()
+        return {
+            "status": "ok",
+            "message": f"The request waits until {deadline['timeout_at']}.",
+            "request_id": str(instance.pk),
+            "timeout_at": deadline["timeout_at"],
+            "timeout_seconds": deadline["timeout_seconds"],
+        }

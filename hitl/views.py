@@ -1,10 +1,12 @@
-"""REST for approvals: what waits, and deciding it."""
+"""REST for approvals: what waits, deciding it, and giving it more time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from django.contrib.auth.models import User
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -13,7 +15,38 @@ from aip import schema
 from aip.errors import Conflict
 from hitl import approvals
 from hitl.models import Source, Status
-from hitl.serializers import DecidedSerializer, DecisionSerializer, PendingSerializer
+from hitl.serializers import (
+    DecidedSerializer,
+    DecisionSerializer,
+    ExtendedSerializer,
+    ExtensionSerializer,
+    PendingSerializer,
+)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the verbs refuse, as HTTP says it."""
+    try:
+        yield
+    except approvals.UnknownRequest as e:
+        raise NotFound(str(e)) from e
+    except (approvals.AlreadyClosed, approvals.StaleSeal) as e:
+        raise Conflict(str(e)) from e
+    except approvals.Unfit as e:
+        raise ValidationError(e.errors) from e
+
+
+def _user(request: Request) -> User:
+    assert isinstance(request.user, User)  # noqa: S101 - the only authentication there is gives one
+    return request.user
+
+
+def _request_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound(f"No approval request has the id {text}.") from None
 
 
 class Pending(APIView):
@@ -26,7 +59,8 @@ class Pending(APIView):
     )
     def get(self, request: Request) -> Response:
         """The requests that wait for a person now; the next to expire comes first."""
-        return Response(PendingSerializer(approvals.pending(), many=True).data)
+        waiting = approvals.pending().defer("context", "args_schema", "model_arguments")
+        return Response(PendingSerializer(waiting, many=True).data)
 
 
 class Decide(APIView):
@@ -39,29 +73,42 @@ class Decide(APIView):
         responses={200: DecidedSerializer, **schema.errors(400, 401, 404, 409, 413, 415)},
     )
     def post(self, request: Request) -> Response:
-        """Decide a request. The first decision stands; 409 says who was faster."""
+        """Decide a request, and hear what will run. The first decision stands; 409 says who was faster.
+
+        400 and 409 decide nothing: the request stays pending.
+        """
         serializer = DecisionSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         given = serializer.validated_data
-        assert isinstance(request.user, User)  # noqa: S101 - the only authentication there is gives one
-        try:
+        with refusals():
             decision = approvals.decide(
                 _request_id(given["request_id"]),
                 decision=Status(given["decision"]),
-                by=request.user,
+                by=_user(request),
                 source=Source.API,
                 note=given.get("operator_input") or "",
                 client_run_id=given.get("run_id") or "",
+                arguments=given.get("arguments"),
+                answer=given.get("answer"),
+                seal=given.get("seal") or "",
             )
-        except approvals.UnknownRequest as e:
-            raise NotFound(str(e)) from e
-        except approvals.AlreadyClosed as e:
-            raise Conflict(str(e)) from e
-        return Response({"status": "ok", "message": f"The request was {decision.decision}."})
+        return Response(DecidedSerializer(decision).data)
 
 
-def _request_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise NotFound(f"No approval request has the id {text}.") from None
+class Extend(APIView):
+    permissions = {"POST": "hitl.decide_approvalrequest"}
+
+    @extend_schema(
+        operation_id="approvals_extend",
+        tags=["approvals"],
+        request=ExtensionSerializer,
+        responses={200: ExtendedSerializer, **schema.errors(400, 401, 404, 409, 413, 415)},
+    )
+    def post(self, request: Request, request_id: str) -> Response:
+        """Give a pending request more time: its deadline moves by so many seconds. 409 when it is closed."""
+        serializer = ExtensionSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        seconds = serializer.validated_data["seconds"]
+        with refusals():
+            extended = approvals.extend(_request_id(request_id), seconds=seconds, by=_user(request), source=Source.API)
+        return Response(ExtendedSerializer(extended).data)

@@ -15,6 +15,7 @@ Json = dict[str, Any]
 GREETING = (TOOLS / "greeting.py").read_bytes()
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 UNKNOWN_RUN = "00000000-0000-4000-8000-000000000001"
+UNKNOWN_REQUEST = "00000000-0000-4000-8000-000000000002"
 LISTS = ["/agents/", "/tools/", "/mcps/", "/language-models/", "/agents/hitl/pending"]
 ENDPOINTS = [
     *(("GET", path) for path in LISTS),
@@ -26,6 +27,7 @@ ENDPOINTS = [
     # Our own, beside the contract.
     ("GET", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/stream"),
     ("POST", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/cancel"),
+    ("POST", f"/agents/hitl/requests/{UNKNOWN_REQUEST}/extend"),
 ]
 
 

@@ -184,7 +184,7 @@ def test_3_5_the_result_event_carries_the_decision(seen: Seen) -> None:
 
 
 def test_3_6_the_request_is_listed_before_it_is_announced(seen: Seen) -> None:
-    """Trap 16; in a bare list, with exactly these fields: the contract's, and ours about the seal and the round."""
+    """Trap 16; in a bare list, with exactly these fields: the contract's, and ours about seal, tool and round."""
     hitl = seen.asked["hitl"]
     (entry,) = [entry for entry in seen.listed if entry["request_id"] == hitl["request_id"]]
     agent = f"contract agent-{seen.agent_id[:8]}"
@@ -197,6 +197,7 @@ def test_3_6_the_request_is_listed_before_it_is_announced(seen: Seen) -> None:
         "agent_id": agent,
         "run_id": seen.headers["X-Run-ID"],
         "seal": hitl["seal"],
+        "destructive": False,
         "round": 1,
         "reason": "",
         "hitl_metadata": {key: hitl[key] for key in ("required", "decision", "timeout_at", "timeout_seconds")},
@@ -258,7 +259,16 @@ def test_3_5_a_timeout_too_short_for_a_clock_is_a_timeout_all_the_same(server: L
 def test_3_7_the_answer_is_a_bare_object_that_says_ok(seen: Seen) -> None:
     assert seen.decided is not None
     assert seen.decided.status_code == 200
-    assert seen.decided.json() == {"status": "ok", "message": "The request was approved."}
+    assert seen.decided.json() == {
+        "status": "ok",
+        "message": "The request was approved.",
+        # Ours: what will run.
+        "request_id": seen.asked["hitl"]["request_id"],
+        "decision": "approved",
+        "arguments": {"name": INPUT},
+        "answer": None,
+        "seal": seen.asked["hitl"]["seal"],
+    }
 
 
 @pytest.mark.parametrize("word", ["approved", "rejected"])

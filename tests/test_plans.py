@@ -28,9 +28,9 @@ def much_waits(db: None) -> None:
         )
         cursor.execute(
             "INSERT INTO hitl_approvalrequest (id, run_id, agent_id, agent_name, checkpoint_ns, round, reason, tool_id,"
-            " tool_version, tool_name, tool_call_id, arguments, context, seal, status, timeout_seconds, created_at,"
-            " timeout_at, execution) SELECT gen_random_uuid(), id, agent_id, '', 'tools:', 1, '', agent_id, '', '', '',"
-            " '{}', '{}', '', 'pending', 60, now(), now() + interval '1 hour', 'none' FROM agents_run"
+            " tool_version, tool_name, tool_call_id, arguments, args_schema, context, seal, status, timeout_seconds,"
+            " created_at, timeout_at, execution) SELECT gen_random_uuid(), id, agent_id, '', '', 1, '', agent_id, '',"
+            " '', '', '{}', '{}', '{}', '', 'pending', 60, now(), now() + interval '1 hour', 'none' FROM agents_run"
         )
         cursor.execute("ANALYZE agents_run, hitl_approvalrequest")
 

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.urls import get_resolver
 
 from tests.live import Live
-from tests.test_contract import ENDPOINTS, UNKNOWN, UNKNOWN_RUN
+from tests.test_contract import ENDPOINTS, UNKNOWN, UNKNOWN_REQUEST, UNKNOWN_RUN
 
 Json = dict[str, Any]
 
@@ -50,7 +50,10 @@ def operations(described: Json) -> Iterator[tuple[str, str, Json]]:
 
 
 def spelled(path: str) -> str:
-    return path.replace(UNKNOWN, "{agent_id}").replace(UNKNOWN_RUN, "{run_id}")
+    ids = {UNKNOWN: "{agent_id}", UNKNOWN_RUN: "{run_id}", UNKNOWN_REQUEST: "{request_id}"}
+    for value, name in ids.items():
+        path = path.replace(value, name)
+    return path
 
 
 def test_every_endpoint_of_the_contract_is_described_as_it_is_spelled_there(described: Json) -> None:
@@ -67,9 +70,7 @@ def test_every_route_of_the_server_is_described(described: Json) -> None:
             for entry in inner
             if str(pattern.pattern) not in ("admin", "admin/", "^schema/?$", "^docs/?$")
         }
-    paths = [
-        path.replace("{agent_id}", UNKNOWN).replace("{run_id}", UNKNOWN_RUN).lstrip("/") for path in described["paths"]
-    ]
+    paths = [re.sub(r"\{\w+\}", UNKNOWN, path).lstrip("/") for path in described["paths"]]
     assert len(routes) >= 9
     assert [route for route in routes if not any(re.match(route, path) for path in paths)] == []
 
@@ -91,6 +92,7 @@ STATUSES = {
     ("GET", "/agents/{agent_id}/runs/{run_id}/stream"): {"200", "400", "401", "404"},
     ("POST", "/agents/{agent_id}/runs/{run_id}/cancel"): {"200", "401", "404", "409"},
     ("GET", "/agents/hitl/pending"): {"200", "401"},
+    ("POST", "/agents/hitl/requests/{request_id}/extend"): {"200", "400", "401", "404", "409", "413", "415"},
     ("POST", "/agents/hitl/decision"): {"200", "400", "401", "404", "409", "413", "415"},
     ("GET", "/tools/"): {"200", "401"},
     ("POST", "/tools/upload"): {"200", "400", "401", "409", "413", "415"},

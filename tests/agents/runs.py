@@ -42,8 +42,9 @@ def gated_agent(world: Listener, *names: str, agent_config: dict[str, Any] | Non
     )
 
 
-def start(agent: Agent, text: str = "") -> Run:
-    return runs.start(agent, input=text or f"say {uuid.uuid4()}", chat_history=[], runtime_config={})
+def start(agent: Agent, text: str = "", requester: str = "") -> Run:
+    text = text or f"say {uuid.uuid4()}"
+    return runs.start(agent, input=text, chat_history=[], runtime_config={}, requester=requester)
 
 
 def carry(run: Run) -> threading.Thread:

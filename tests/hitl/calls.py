@@ -7,6 +7,18 @@ from hitl import approvals
 from hitl.calls import Call
 from hitl.models import ApprovalRequest
 
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["to", "text"],
+    "properties": {
+        "to": {"type": "string", "pattern": "@"},
+        "text": {"type": "string", "maxLength": 200},
+        "copies": {"type": "integer", "minimum": 1, "maximum": 3},
+        "urgent": {"anyOf": [{"type": "boolean"}, {"type": "null"}], "default": None},
+        "weight": {"type": "number"},
+    },
+}
+
 
 def a_call(**changes: Any) -> Call:
     fields: dict[str, Any] = {
@@ -19,6 +31,7 @@ def a_call(**changes: Any) -> Call:
         "checkpoint_ns": f"tools:{uuid.uuid4()}",
         "agent_name": "recruiter",
         "tool_call_id": "call_1",
+        "args_schema": SCHEMA,
     }
     return Call(**fields | changes)
 

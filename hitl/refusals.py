@@ -1,0 +1,51 @@
+"""Why a request cannot be decided as somebody wants. Nothing was changed then."""
+
+from typing import Any
+
+from hitl.models import SHORT_SEAL, ApprovalRequest, Status
+
+
+class UnknownRequest(LookupError):
+    """No approval request has this id."""
+
+
+class AlreadyClosed(Exception):
+    """The request was decided or ran out of time before; says who, what and when."""
+
+    def __init__(self, request: ApprovalRequest) -> None:
+        self.request = request
+        super().__init__(describe_closing(request))
+
+
+class StaleSeal(Exception):
+    """What is pending is not the call that the decision names."""
+
+    def __init__(self, request: ApprovalRequest, seal: str) -> None:
+        self.request = request
+        super().__init__(
+            f"This request is about the call with the seal {request.short_seal}, and the decision names "
+            f"{seal[:SHORT_SEAL]}: it is not the call that you saw. Nothing was decided; read it again."
+        )
+
+
+class Unfit(ValueError):
+    """What was given does not go together, or is not what the tool takes.
+
+    `errors` says what is wrong by field; those of `arguments` by the name of the argument, or "" for all of them.
+    """
+
+    def __init__(self, **errors: Any) -> None:
+        self.errors: dict[str, Any] = errors
+        super().__init__("; ".join(f"{field}: {why}" for field, why in errors.items()))
+
+
+def describe_closing(request: ApprovalRequest) -> str:
+    """Who closed a request, how and when, as one sentence."""
+    if request.status == Status.PENDING:
+        return f"This request ran out of time at {request.timeout_at.isoformat()}; the step is skipped."
+    at = request.closed_at.isoformat() if request.closed_at else ""
+    if request.status == Status.TIMEOUT_SKIP:
+        return f"This request ran out of time at {at}; the step was skipped."
+    if request.status == Status.CANCELLED:
+        return f"This request was cancelled with its run at {at}."
+    return f"This request was already {request.outcome} by {request.decision.decided_by_name} at {at}."
