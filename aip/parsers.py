@@ -19,13 +19,24 @@ def read_object(body: bytes) -> dict[str, Any]:
     data = _read(body)
     if not isinstance(data, dict):
         raise ParseError('The body must be a JSON object, as in {"name": "value"}.')
+    _check(data)
+    return data
+
+
+def read_value(body: bytes) -> Any:
+    """As `read_object`, for JSON of any kind."""
+    data = _read(body)
+    _check(data)
+    return data
+
+
+def _check(data: Any) -> None:
     if _is_deeper_than(MAX_DEPTH, data):
         raise ParseError(f"The body is nested more than {MAX_DEPTH} levels deep; make it flatter.")
     if storable(data) != data:
         raise ParseError(
             "The body holds a NUL character, half a surrogate pair or a number that is not finite; remove it."
         )
-    return data
 
 
 def _read(body: bytes) -> Any:

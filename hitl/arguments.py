@@ -48,6 +48,17 @@ def _settled(value: Any) -> Any:
             return value
 
 
+def properties(schema: Schema) -> dict[str, Any]:
+    """What a schema says of each argument; an uploader's schema may say nothing, or nonsense."""
+    found = schema.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def required(schema: Schema) -> list[str]:
+    found = schema.get("required")
+    return found if isinstance(found, list) else []
+
+
 def check(schema: Schema, arguments: Arguments, asked: Arguments) -> Errors:
     """What is wrong with `arguments`, by the tool's JSON Schema; empty if nothing is.
 
@@ -63,7 +74,7 @@ def check(schema: Schema, arguments: Arguments, asked: Arguments) -> Errors:
 
 
 def _knows(schema: Schema, name: str) -> bool:
-    return name in schema.get("properties", {}) or any(schema.get(word, False) is not False for word in OPEN)
+    return name in properties(schema) or any(schema.get(word, False) is not False for word in OPEN)
 
 
 def _check(schema: Schema, arguments: Arguments) -> Errors:

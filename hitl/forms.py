@@ -1,15 +1,224 @@
-"""What an operator sends."""
+"""What an operator sends; a tool's arguments as a form made from its schema, and back."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from django import forms
+from django.conf import settings
+from django.core.validators import RegexValidator
+from rest_framework.exceptions import ParseError
 
+from aip.parsers import read_value
+from aip.text import INVISIBLE, visible
 from hitl.approvals import DECIDABLE
-from hitl.seal import storable
-from hitl.serializers import MAX_NOTE
+from hitl.arguments import Errors, Schema, properties, required
+from hitl.coverage import MAX_ANSWER
+from hitl.seal import Arguments, canonical, storable
+from hitl.serializers import MAX_NOTE, SEAL
+
+PREFIX = "argument."
+NUMBER = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+UNKNOWN = "The model gave this argument, and the tool does not know it. Empty it to leave it out."
 
 
 class DecisionForm(forms.Form):
+    """`seal` is that of the call that was on the screen. `edited`: the fields of the arguments came with it."""
+
     decision = forms.ChoiceField(choices=[(word.value, word.label) for word in DECIDABLE])
     note = forms.CharField(required=False, max_length=MAX_NOTE, strip=True)
+    answer = forms.CharField(required=False, max_length=MAX_ANSWER, strip=False)
+    seal = forms.CharField(required=False, validators=[RegexValidator(SEAL, "This is not a seal.")])
+    edited = forms.BooleanField(required=False)
 
     def clean_note(self) -> str:
         return str(storable(self.cleaned_data["note"]))
+
+
+class ExtensionForm(forms.Form):
+    seconds = forms.IntegerField(min_value=1, max_value=settings.HITL_MAX_TIMEOUT_SECONDS)
+
+
+class Kind(StrEnum):
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    ENUM = "enum"
+    JSON = "json"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One argument in a form. `value` is what stands in its input, `choices` are value and label of a list's lines."""
+
+    name: str
+    input_name: str
+    label: str
+    help: str
+    kind: Kind
+    value: str
+    choices: tuple[tuple[str, str], ...]
+    required: bool
+    errors: tuple[str, ...]
+
+
+def fields(
+    schema: Schema, asked: Arguments, posted: Mapping[str, str] | None = None, errors: Errors | None = None
+) -> list[Field]:
+    """The form's fields: with what was asked, or with what was typed and what is wrong with it.
+
+    The order is the schema's; what the model gave beyond it comes last.
+    """
+    known = properties(schema)
+    names = [*known, *(name for name in asked if name not in known)]
+    return [_field(schema, name, asked, posted or {}, (errors or {}).get(name, [])) for name in names]
+
+
+def read(schema: Schema, asked: Arguments, posted: Mapping[str, str]) -> tuple[Arguments, Errors]:
+    """The arguments that a form holds, and what could not be read of it.
+
+    What was not touched stays exactly what it was, however a form would spell it.
+    """
+    found: Arguments = {}
+    errors: Errors = {}
+    for field in fields(schema, asked):
+        typed = _lines(posted.get(field.input_name, field.value))
+        if typed == _lines(field.value):
+            if field.name in asked:
+                found[field.name] = asked[field.name]
+            continue
+        try:
+            if (value := _read(schema, field, typed)) is not MISSING:
+                found[field.name] = value
+        except ValueError as e:
+            errors[field.name] = [str(e)]
+    return found, errors
+
+
+MISSING: Any = object()
+
+
+def _lines(text: str) -> str:
+    """A browser sends each end of a line as CR and LF."""
+    return text.replace("\r\n", "\n")
+
+
+def _described(schema: Schema, name: str) -> tuple[Schema, bool]:
+    """What a schema says of an argument, and whether it may be null: through a reference and `X or null`."""
+    said = _followed(schema, properties(schema).get(name))
+    branches = said.get("anyOf")
+    if not isinstance(branches, list):
+        return said, said.get("type") == "null"
+    others = [_followed(schema, branch) for branch in branches if branch != {"type": "null"}]
+    if len(others) == 1 and len(branches) == 2:
+        return {**others[0], **{key: value for key, value in said.items() if key != "anyOf"}}, True
+    return said, len(others) < len(branches)
+
+
+def _followed(schema: Schema, said: Any) -> Schema:
+    if not isinstance(said, dict):
+        return {}
+    reference = said.get("$ref")
+    if not isinstance(reference, str) or not reference.startswith("#/$defs/"):
+        return said
+    defined = schema.get("$defs")
+    target = defined.get(reference.removeprefix("#/$defs/")) if isinstance(defined, dict) else None
+    return {**target, **said} if isinstance(target, dict) else said
+
+
+def _field(schema: Schema, name: str, asked: Arguments, posted: Mapping[str, str], errors: list[str]) -> Field:
+    said, _ = _described(schema, name)
+    value = asked.get(name, MISSING)
+    kind = _kind(said, value)
+    input_name = f"{PREFIX}{name}"
+    help_text = str(said.get("description") or "") if name in properties(schema) else UNKNOWN
+    return Field(
+        name=name,
+        input_name=input_name,
+        label=visible(str(said.get("title") or name)),
+        help=visible(help_text),
+        kind=kind,
+        value=posted.get(input_name, _spelled(kind, value)),
+        choices=_choices(kind, said),
+        required=name in required(schema),
+        errors=tuple(errors),
+    )
+
+
+def _kind(said: Schema, value: Any) -> Kind:
+    """By the schema, where what was asked fits into such an input; else it is edited as JSON."""
+    is_empty = value is MISSING or value is None
+    enum = said.get("enum")
+    if isinstance(enum, list) and enum:
+        fits = is_empty or canonical(value) in [canonical(each) for each in enum]
+        return Kind.ENUM if fits else Kind.JSON
+    match said.get("type"):
+        case "string":
+            # An input would hide what is invisible, or change it.
+            fits = is_empty or (isinstance(value, str) and not INVISIBLE.search(_lines(value)))
+            return Kind.TEXT if fits else Kind.JSON
+        case "boolean":
+            return Kind.BOOLEAN if is_empty or isinstance(value, bool) else Kind.JSON
+        case "integer" | "number":
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return Kind.NUMBER if is_empty or is_number else Kind.JSON
+        case _:
+            return Kind.JSON
+
+
+def _spelled(kind: Kind, value: Any) -> str:
+    if value is MISSING or (value is None and kind != Kind.JSON):
+        return ""
+    if kind == Kind.TEXT:
+        return str(value)
+    if kind != Kind.JSON:
+        return canonical(value)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return json.dumps(value, indent=2) if INVISIBLE.search(text) else text
+
+
+def _choices(kind: Kind, said: Schema) -> tuple[tuple[str, str], ...]:
+    values = {Kind.BOOLEAN: [True, False], Kind.ENUM: said.get("enum", [])}.get(kind)
+    if values is None:
+        return ()
+    labels = [(canonical(v), visible(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))) for v in values]
+    return (("", "-"), *labels)
+
+
+def _read(schema: Schema, field: Field, typed: str) -> Any:
+    """The value of an input that was changed; MISSING to leave the argument out. Raises ValueError."""
+    may_be_null = _described(schema, field.name)[1]
+    if field.kind == Kind.TEXT:
+        return None if typed == "" and may_be_null else storable(typed)
+    typed = typed.strip()
+    if not typed:
+        return None if may_be_null and field.required else MISSING
+    match field.kind:
+        case Kind.NUMBER:
+            return _number(typed)
+        case Kind.JSON:
+            return _json(typed)
+        case _:
+            if typed not in [value for value, _ in field.choices]:
+                raise ValueError("Choose one of the list.")
+            return json.loads(typed)
+
+
+def _number(typed: str) -> int | float:
+    found = NUMBER.fullmatch(typed)
+    if not found:
+        raise ValueError("This must be a number, such as 12 or 0.5.")
+    value = float(typed) if found[1] or found[2] else int(typed)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError("This number is too large.")
+    return value
+
+
+def _json(typed: str) -> Any:
+    try:
+        return read_value(typed.encode("utf-8", "surrogatepass"))
+    except ParseError as e:
+        raise ValueError(str(e.detail).replace("The body", "This", 1)) from None

@@ -1,0 +1,38 @@
+"""What was decided about a request's tool before: for whoever decides it now."""
+
+from dataclasses import dataclass
+
+from django.db.models import Q, QuerySet
+
+from hitl.approvals import DECIDABLE
+from hitl.differences import Change, differences
+from hitl.models import ApprovalRequest, Status
+
+EARLIER = 5
+
+
+@dataclass(frozen=True)
+class Precedent:
+    """The last approved call of the same tool, and what is different in the arguments that are asked about now."""
+
+    request: ApprovalRequest
+    changes: list[Change]
+
+
+def changes_since(request: ApprovalRequest) -> Precedent | None:
+    """Compared with what ran then, an operator's edit included. One statement; None for the first call of a tool."""
+    last = _decided_before(request).filter(status=Status.APPROVED).first()
+    return Precedent(last, differences(last.to_run, request.arguments)) if last else None
+
+
+def earlier_decisions(request: ApprovalRequest) -> list[ApprovalRequest]:
+    """The last calls of the same tool that people decided, each with its `decision`. One statement."""
+    return list(_decided_before(request).defer("arguments", "model_arguments", "decision__arguments")[:EARLIER])
+
+
+def _decided_before(request: ApprovalRequest) -> QuerySet[ApprovalRequest]:
+    """Served by the index `decided_calls_of_a_tool`."""
+    before = Q(closed_at__lt=request.closed_at) if request.closed_at else Q()
+    found = ApprovalRequest.objects.filter(before, tool_id=request.tool_id, status__in=DECIDABLE)
+    found = found.exclude(pk=request.pk).order_by("-closed_at").select_related("decision")
+    return found.defer("context", "args_schema", "output")

@@ -1,0 +1,109 @@
+"""A call's arguments as fields that a person can read, each by what it is."""
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from aip.text import visible
+from hitl.arguments import properties
+from hitl.seal import Arguments
+
+LONG_CHARACTERS = 120
+CODE_NAMES = {"code", "script", "source", "sql", "query", "command", "snippet", "patch", "diff", "program", "regex"}
+CODE_LOOKS = re.compile(
+    r"^\s*(?:#!|<\?(?:php|xml)|import \w|from [\w.]+ import |def \w+\(|class \w+[(:]|function[ (]|const \w+ =|"
+    r"SELECT\s.+\sFROM\s|INSERT INTO |UPDATE \w+ SET |DELETE FROM |CREATE TABLE |diff --git |package \w+;?$)",
+    re.MULTILINE,
+)
+MAIL_BODIES = {"body", "text", "message", "content", "html", "html_body", "text_body"}
+MAIL_NAMES = {"to", "cc", "bcc", "recipient", "recipients", "subject", "to_email", "email"}
+MAIL_HEADERS = re.compile(r"\A(?:(?:From|To|Cc|Bcc|Subject|Date|Reply-To):[^\n]*\n)+", re.IGNORECASE)
+
+
+class Kind(StrEnum):
+    TEXT = "text"
+    LONG_TEXT = "long_text"
+    EMAIL = "email"
+    CODE = "code"
+    JSON = "json"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One argument. All texts are harmless to show; `text` is whole, however long."""
+
+    name: str
+    label: str
+    help: str
+    kind: Kind
+    text: str
+
+    @property
+    def lines(self) -> int:
+        return self.text.count("\n") + 1
+
+
+def shown(schema: dict[str, Any], arguments: Arguments) -> list[Shown]:
+    """The arguments in the order of the schema, then those that it does not name."""
+    known = properties(schema)
+    names = [name for name in known if name in arguments] + [name for name in arguments if name not in known]
+    return [_shown(name, known.get(name), arguments) for name in names]
+
+
+def _shown(name: str, described: Any, arguments: Arguments) -> Shown:
+    said = described if isinstance(described, dict) else {}
+    kind, text = _kind(name, said, arguments)
+    label, help_text = (str(said.get(key) or "") for key in ("title", "description"))
+    return Shown(visible(name), visible(label or name), visible(help_text), kind, visible(text))
+
+
+def _kind(name: str, said: dict[str, Any], arguments: Arguments) -> tuple[Kind, str]:
+    value = arguments[name]
+    match value:
+        case None:
+            return Kind.NOTHING, "null"
+        case bool():
+            return Kind.BOOLEAN, "true" if value else "false"
+        case int() | float():
+            return Kind.NUMBER, json.dumps(value)
+        case str():
+            return _text(name, said, value, {other.lower() for other in arguments})
+        case _:
+            return Kind.JSON, _pretty(value)
+
+
+def _text(name: str, said: dict[str, Any], text: str, names: set[str]) -> tuple[Kind, str]:
+    media = str(said.get("contentMediaType", ""))
+    if (found := _json(text)) is not None:
+        return Kind.JSON, found
+    if MAIL_HEADERS.match(text) or media == "message/rfc822" or (name.lower() in MAIL_BODIES and names & MAIL_NAMES):
+        return Kind.EMAIL, text
+    is_code = media.startswith(("text/x-", "application/")) or name.lower() in CODE_NAMES
+    if is_code or ("\n" in text and CODE_LOOKS.search(text)):
+        return Kind.CODE, text
+    return (Kind.LONG_TEXT if "\n" in text or len(text) > LONG_CHARACTERS else Kind.TEXT), text
+
+
+def _json(text: str) -> str | None:
+    """A text that is a JSON object or list, made readable."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        value = json.loads(text)
+        # As it is where a reader in between would change it: a key that stands twice, a number of many digits.
+        return _pretty(value) if json.loads(_pretty(value)) == value and _same(text, value) else text
+    except (ValueError, RecursionError):
+        return None
+
+
+def _same(text: str, value: Any) -> bool:
+    return "".join(text.split()) == "".join(json.dumps(value, ensure_ascii=False).split())
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
