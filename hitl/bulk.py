@@ -22,8 +22,7 @@ NOTHING = "Nothing was decided."
 
 def bulk(request: HttpRequest) -> HttpResponse:
     """Decide what was picked, each by itself: one that is refused keeps no other from being decided."""
-    query = Filters(request.GET).query
-    back = f"{reverse('inbox')}?{query}" if query else reverse("inbox")
+    back = Filters(request.GET).at(reverse("inbox"))
     if request.method != "POST":
         return redirect(back)
     user = may_decide(request)

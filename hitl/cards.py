@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db.models import Case, F, JSONField, QuerySet, TextField, When
+from django.db.models.fields.json import KeyTransform
 from django.db.models.functions import Cast, Length, Now
 from django.http import Http404
 
@@ -13,6 +14,7 @@ from aip.admin import INDENT, pretty
 from aip.text import visible
 from hitl.console import DECIDE
 from hitl.models import ApprovalRequest, Decision, Source, Status
+from hitl.seal import Arguments
 
 # Arguments that are longer, in characters of JSON or in lines, are shown in part; their request cannot be approved
 # before it was opened.
@@ -35,6 +37,7 @@ def cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any
         requests.select_related("decision")
         .defer(*LONG)
         .annotate(now=Now(), characters=Length(Cast("arguments", TextField())))
+        .annotate(order=KeyTransform("required", "args_schema"))
         .annotate(short=Case(is_short, output_field=JSONField()), start=pretty("arguments", CARD_CHARACTERS))
     )
     return [_card(user, row) for row in rows]
@@ -52,7 +55,7 @@ def _card(user: User, row: Any) -> dict[str, Any]:
     left = (row.timeout_at - row.now).total_seconds()
     is_open = row.status == Status.PENDING and left > 0
     decision = getattr(row, "decision", NO_DECISION)
-    arguments = None if row.short is None else [(visible(name), _value(row.short[name])) for name in row.short]
+    arguments = None if row.short is None else _pairs(row.short, row.order)
     is_cut = arguments is None or sum(1 + value.count("\n") for _, value in arguments) > CARD_LINES
     return {
         "request": row,
@@ -71,6 +74,13 @@ def _card(user: User, row: Any) -> dict[str, Any]:
         "note": "" if decision.source == Source.TIMEOUT else visible(decision.operator_input),
         "reason": visible(row.reason),
     }
+
+
+def _pairs(arguments: Arguments, order: Any) -> list[tuple[str, str]]:
+    """Names and values; what the tool requires comes first, in its order."""
+    first = [name for name in order if name in arguments] if isinstance(order, list) else []
+    names = [*first, *(name for name in arguments if name not in first)]
+    return [(visible(name), _value(arguments[name])) for name in names]
 
 
 def _value(value: Any) -> str:

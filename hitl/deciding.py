@@ -11,7 +11,7 @@ from django.urls import reverse
 from aip.text import visible
 from hitl import approvals
 from hitl.arguments import Errors
-from hitl.cards import card, what
+from hitl.cards import card
 from hitl.console import is_script, may_decide, may_view
 from hitl.forms import ExtensionForm, fields, read
 from hitl.inbox import Filters, beyond
@@ -61,7 +61,7 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
         if isinstance(e.errors.get("arguments"), dict):
             return _mend(request, request_id, e.errors["arguments"])
         return _refused(request, request_id, 400, str(e))
-    return _decided(request, made.request, what(made.request, made))
+    return _decided(request, made.request)
 
 
 def _edited(request: HttpRequest, request_id: UUID) -> tuple[Arguments, Errors]:
@@ -87,12 +87,12 @@ def _problems(form: Any) -> str:
     return " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in form.errors.items())
 
 
-def _decided(request: HttpRequest, closed: ApprovalRequest, done: str) -> HttpResponse:
+def _decided(request: HttpRequest, closed: ApprovalRequest) -> HttpResponse:
     """On to the next request of the line that the operator works on."""
     if is_script(request) and "from_inbox" in request.POST:
         found = card(may_view(request), closed.pk)
         return render(request, "hitl/card.html", {"card": found, "query": Filters(request.GET).query})
-    messages.success(request, f"{done}: {visible(closed.tool_name)} for {visible(closed.agent_name)}.")
+    messages.success(request, f"You {closed.outcome} the call of {visible(closed.tool_name)}.")
     return _on_to(request, _next(request, closed))
 
 
@@ -105,7 +105,7 @@ def _next(request: HttpRequest, done: ApprovalRequest) -> str:
         address = reverse("inbox")
     else:
         address = reverse("request", args=[following.pk])
-    return f"{address}?{filters.query}" if filters.query else address
+    return filters.at(address)
 
 
 def _on_to(request: HttpRequest, address: str) -> HttpResponse:
@@ -141,4 +141,4 @@ def extend(request: HttpRequest, request_id: UUID) -> HttpResponse:
     except Unfit as e:
         return _refused(request, request_id, 400, str(e))
     messages.success(request, f"It waits until {extended.timeout_at:%Y-%m-%d %H:%M:%S} UTC.")
-    return _on_to(request, f"{reverse('request', args=[request_id])}?{Filters(request.GET).query}")
+    return _on_to(request, Filters(request.GET).at(reverse("request", args=[request_id])))

@@ -68,6 +68,10 @@ class Filters(forms.Form):
         given = {name: self.data.get(name, "") for name in self.fields if name != "after"}
         return urlencode({name: value for name, value in given.items() if value})
 
+    def at(self, address: str) -> str:
+        """`address` with the filters."""
+        return f"{address}?{self.query}" if self.query else address
+
     def requests(self) -> QuerySet[ApprovalRequest]:
         """What waits and passes the filters, the next to expire first; nothing while a filter cannot be read."""
         if not self.is_valid():
@@ -100,11 +104,12 @@ def beyond(requests: QuerySet[ApprovalRequest], at: datetime, pk: UUID) -> Query
     return requests.filter(timeout_at__gte=at).exclude(timeout_at=at, pk__lte=pk)
 
 
-def _choices(column: str, chosen: str) -> list[tuple[str, str]]:
+def _choices(column: str, chosen: str) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(DISTINCT.format(column), [MAX_CHOICES])
         names = {row[0] for row in cursor.fetchall()} | ({chosen} if chosen else set())
-    return [(name, visible(name)) for name in sorted(names, key=str.lower)]
+    # A name that would deceive its reader is left to the search.
+    return [name for name in sorted(names, key=str.lower) if visible(name) == name]
 
 
 @require_safe

@@ -1,12 +1,13 @@
 """The page of one request: everything that is needed to decide it, whole."""
 
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from aip.text import visible
+from hitl.arguments import required
 from hitl.cards import card, what
 from hitl.console import may_view, page
 from hitl.differences import differences
@@ -14,8 +15,12 @@ from hitl.forms import Field, fields
 from hitl.inbox import Filters, beyond
 from hitl.models import ApprovalRequest
 from hitl.precedents import changes_since, earlier_decisions
-from hitl.shapes import shown
+from hitl.shapes import Shown, shown
 from hitl.words import MORE_TIME, REASONS
+
+Named = TypeVar("Named", Shown, Field)
+# LangChain's words for who speaks.
+ROLES = {"human": "Person", "ai": "Agent", "tool": "Tool", "system": "System"}
 
 
 @require_safe
@@ -45,7 +50,9 @@ def detail_page(
         "output": visible(row.output or ""),
         "call_id": visible(row.tool_call_id),
         "client_run_id": visible(found["decision"].client_run_id),
-        "fields": shown(row.args_schema, row.arguments),
+        "fields": in_order(row.args_schema, shown(row.args_schema, row.arguments)),
+        "extensions": list(row.extensions.all()),
+        "typed": request.POST,
         "edited": differences(row.asked_with, row.to_run),
         "precedent": None if found["is_closed"] else _precedent(row),
         "earlier": [_earlier(each) for each in earlier_decisions(row)],
@@ -57,7 +64,14 @@ def detail_page(
 
 def beside(row: ApprovalRequest, inputs: list[Field]) -> list[tuple[Field, str]]:
     """The fields of the form, each with what its input holds while nothing is edited."""
-    return list(zip(inputs, (field.value for field in fields(row.args_schema, row.arguments)), strict=True))
+    asked = {field.name: field.value for field in fields(row.args_schema, row.arguments)}
+    return [(field, asked[field.name]) for field in in_order(row.args_schema, inputs)]
+
+
+def in_order(schema: dict[str, Any], named: list[Named]) -> list[Named]:
+    """What is required first, in the tool's own order: PostgreSQL keeps that of lists, not that of objects."""
+    order = required(schema)
+    return sorted(named, key=lambda each: order.index(each.name) if each.name in order else len(order))
 
 
 def _background(row: ApprovalRequest) -> dict[str, Any]:
@@ -69,13 +83,17 @@ def _background(row: ApprovalRequest) -> dict[str, Any]:
         "version": visible(kept.get("agent_version", "")),
         "instruction": visible(kept.get("instruction", "")),
         "requester": visible(row.requester),
-        "conversation": [{"role": m["role"], "text": visible(m["content"])} for m in conversation],
+        "conversation": [
+            {"role": ROLES.get(m["role"], m["role"]), "text": visible(m["content"])} for m in conversation
+        ],
     }
 
 
 def _precedent(row: ApprovalRequest) -> dict[str, Any] | None:
     last = changes_since(row)
-    return last and {
+    if last is None:
+        return None
+    return {
         "request": last.request,
         "changes": last.changes,
         "by": visible(last.request.decision.decided_by_name),

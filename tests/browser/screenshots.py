@@ -15,7 +15,7 @@ from tests.model_server import ModelServer, calls, says, serving, tool_call, too
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 TOOLS = {
-    "send_mail": b'''
+    "send_mail": b"""
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
@@ -31,8 +31,8 @@ class SendMail(BaseTool):
 
     def _run(self, to: str, subject: str, text: str) -> str:
         return f"Sent to {to}."
-''',
-    "pay_invoice": b'''
+""",
+    "pay_invoice": b"""
 from typing import Literal
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
@@ -50,8 +50,8 @@ class PayInvoice(BaseTool):
 
     def _run(self, payee: str, amount: float, currency: str, booking: dict) -> str:
         return f"Paid {amount} {currency} to {payee}."
-''',
-    "run_sql": b'''
+""",
+    "run_sql": b"""
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
@@ -66,7 +66,7 @@ class RunSql(BaseTool):
 
     def _run(self, database: str, sql: str) -> str:
         return "Done."
-''',
+""",
 }
 OFFER = """Dear Jane,
 
@@ -154,7 +154,9 @@ def fill(server: live.Live, models: ModelServer) -> dict[str, str]:
         stream = server.run(agent, f"Please take care of this: {', '.join(map(str, list(arguments.values())[:2]))}.")
         request = stream.await_pending()[0]["hitl"]["request_id"]
         if decision:
-            server.decide(request, decision, "Not tonight: the sale ends at midnight." if decision == "rejected" else "")
+            server.decide(
+                request, decision, "Not tonight: the sale ends at midnight." if decision == "rejected" else ""
+            )
             stream.finish()
         else:
             waiting[name] = request

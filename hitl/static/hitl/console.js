@@ -1,13 +1,11 @@
 // The console keeps itself current: the socket says "read again", and the page fetches HTML that the server made.
-"use strict";
-
 const consoleRoot = document.querySelector(".aip-console");
 const banner = document.getElementById("aip-banner");
 const waiting = document.getElementById("aip-waiting"); // on the inbox alone
 const RETRY_MS = [1500, 2000, 4000]; // the first leaves the banner long enough to be read
-const POLL_MS = 3000, LOOK_MS = 15000, SETTLE_MS = 700; // a look now and then: a hint may be lost without a sign
+const POLL_MS = 3000, SETTLE_MS = 700, CALM = 5; // every fifth look when all is well: a hint may be lost without a sign
 const BETWEEN_MS = 250, KEEP_MS = 20000; // between two looks; how long what was closed stays where it was
-let failures = 0, polling = null, moving = null, looking = null, isStale = false;
+let failures = 0, polls = 0, moving = null, looking = null, isStale = false;
 
 async function fetchPart(url, options = {}) {
     const answer = await fetch(url, { headers: { "X-Requested-With": "fetch" }, ...options });
@@ -18,7 +16,7 @@ async function fetchPart(url, options = {}) {
     return { next: answer.headers.get("X-Next"), part: new DOMParser().parseFromString(await answer.text(), "text/html") };
 }
 
-const address = (data, path = "", query = data.query) => `${data.list}${path}${query ? "?" + query : ""}`;
+const address = (data, path = "", query = data.query) => `${data.list}${path}?${query}`;
 const pick = (id) => document.getElementById(id);
 
 // Change the list under the reader's hand: what is pointed at stays where it is, and for a moment the buttons of
@@ -41,7 +39,6 @@ function place(card) {
     const state = ({ dataset }) => dataset.status + dataset.deadline;
     if (old && state(old) !== state(card)) {
         const hadFocus = old.contains(document.activeElement);
-        card.closedAt = performance.now();
         shift(() => old.replaceWith(card));
         if (hadFocus) card.focus();
     } else if (!old && card.dataset.status === "pending") {
@@ -67,8 +64,9 @@ async function readInbox() {
 
 // What was closed a while ago goes below, where the server lists it; the counts are the server's.
 function tidy(part) {
-    const isOld = (card) => performance.now() - card.closedAt > KEEP_MS && !card.matches(":hover, :focus-within");
-    const old = [...waiting.children].filter((card) => card.dataset.status !== "pending" && isOld(card));
+    const closed = [...waiting.children].filter((card) => card.dataset.status !== "pending");
+    closed.forEach((card) => { card.closedAt ??= performance.now(); });
+    const old = closed.filter((card) => performance.now() - card.closedAt > KEEP_MS && !card.matches(":hover, :focus-within"));
     if (old.length) shift(() => old.forEach((card) => card.remove()));
     const recent = part.getElementById("aip-recent");
     recent.querySelectorAll(".aip-card").forEach((card) => { if (waiting.querySelector(`#${card.id}`)) card.remove(); });
@@ -95,7 +93,7 @@ async function readRequest() {
     const state = (list) => list.querySelector(".aip-request").dataset.state;
     if (state(old) !== state(fresh)) {
         show(fresh);
-        say(pick("aip-list").querySelector(".aip-closing")?.textContent ?? "");
+        say(pick("aip-list").querySelector(".aip-closing")?.textContent);
     } else if (pick("aip-clockwork")) {
         pick("aip-clockwork").replaceWith(document.adoptNode(fresh.querySelector("#aip-clockwork")));
         tick();
@@ -121,14 +119,11 @@ function connect() {
     const socket = new WebSocket(new URL(consoleRoot.dataset.socket, location.href.replace(/^http/, "ws")));
     socket.onmessage = (message) => { if (waiting || document.querySelector(`[data-id="${JSON.parse(message.data).id}"]`)) look(); };
     socket.onopen = () => {
-        failures = 0;
-        banner.hidden = true;
-        polling = clearInterval(polling);
+        [failures, banner.hidden] = [0, true];
         look(); // subscribed first: nothing that opened in between is missed
     };
     socket.onclose = () => {
         banner.hidden = false;
-        polling ??= setInterval(look, POLL_MS);
         setTimeout(connect, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
     };
 }
@@ -138,20 +133,20 @@ document.addEventListener("submit", async (event) => {
     const form = event.target.closest(".aip-decide");
     if (!form) return;
     event.preventDefault();
-    const place = form.closest(waiting ? ".aip-card" : "#aip-list");
+    const place = form.closest(waiting ? ".aip-card" : "#aip-list"), buttons = [...place.querySelectorAll("button:enabled")];
     if (place.dataset.sent) return;
-    place.dataset.sent = "yes";
-    place.querySelectorAll("button").forEach((button) => { button.disabled = true; });
+    const body = new FormData(form, event.submitter);
+    const still = (sent) => { place.dataset.sent = sent; buttons.forEach((button) => { button.disabled = sent !== ""; }); };
+    still("yes");
     try {
-        const { next, part } = await fetchPart(form.action, { method: "POST", body: new FormData(form, event.submitter) });
+        const { next, part } = await fetchPart(form.action, { method: "POST", body });
         const card = part.querySelector(".aip-card");
         if (next) location.assign(next);
         else if (waiting && card) decided(place, document.adoptNode(card));
         else if (part.getElementById("aip-list")) show(part.getElementById("aip-list"));
         else location.reload();
     } catch {
-        delete place.dataset.sent;
-        place.querySelectorAll("button").forEach((button) => { button.disabled = false; });
+        still("");
         const said = form.querySelector(".aip-problem") ?? form.appendChild(document.createElement("p"));
         said.className = "aip-problem";
         said.textContent = "Not decided: the server is away, or you are logged out. Reload the page and look before you try again.";
@@ -160,13 +155,12 @@ document.addEventListener("submit", async (event) => {
 
 function decided(old, card) {
     const following = [...waiting.querySelectorAll('[data-status="pending"]')].find((c) => old.compareDocumentPosition(c) & Node.DOCUMENT_POSITION_FOLLOWING);
-    card.closedAt = performance.now();
     old.replaceWith(card);
     (card.querySelector(".aip-problem") ? card : following ?? card).focus();
-    say(card.querySelector(".aip-problem, .aip-closing")?.textContent ?? "");
+    say(card.querySelector(".aip-problem, .aip-closing")?.textContent);
     look();
 }
 
 connect();
 if (waiting) settle();
-setInterval(look, LOOK_MS);
+setInterval(() => { if (!banner.hidden || ++polls % CALM === 0) look(); }, POLL_MS);

@@ -1,6 +1,4 @@
 // Hands on the keyboard. What a key does stands at the element that it presses: `data-key`.
-"use strict";
-
 const OFF = "aip-keys-off", READY_MS = 400; // a key that was meant for the page before must not decide on this one
 const help = document.getElementById("aip-help"), keysOn = document.getElementById("aip-keys-on"), bulk = document.getElementById("aip-bulk");
 const openedAt = performance.now();
@@ -18,17 +16,10 @@ function move(step) {
 }
 
 function leave(act, target) {
-    if (act) {
-        act.open = false;
-        act.querySelector("summary").focus();
-    } else if (isTyping(target)) target.blur();
+    if (act) ["click", "focus"].forEach((does) => act.querySelector("summary")[does]());
+    else if (isTyping(target)) target.blur();
     else if (selected().length) bulk.reset();
     else document.querySelector('[data-key="Escape"]')?.click();
-}
-
-function press(element) {
-    if (element.disabled && element.matches("[data-needs-all]")) showAll();
-    else element.click();
 }
 
 // Where a key looks for what it presses: in what is open around the focus, else in what is selected, else at hand.
@@ -48,12 +39,8 @@ document.addEventListener("keydown", (event) => {
     }
     if (key === "Escape") leave(act, target);
     if (key.length > 1 && key !== "Enter" || isTyping(target) || !keysOn.checked) return;
-    if (key === "Enter") {
-        if (target.matches("#aip-waiting .aip-card")) target.querySelector(".aip-open").click();
-        return;
-    }
-    const waits = document.getElementById("aip-waiting");
-    let pressed = key.toLowerCase();
+    if (key === "Enter") return target.matches("#aip-waiting .aip-card") && target.querySelector(".aip-open").click();
+    const pressed = key.toLowerCase(), waits = document.getElementById("aip-waiting");
     if (key === "?") help.showModal();
     else if (key === "/") document.getElementById("aip-search")?.focus();
     else if (waits && !act && "jk".includes(pressed)) move(pressed === "j" ? 1 : -1);
@@ -61,7 +48,9 @@ document.addEventListener("keydown", (event) => {
         const place = pressed === "x" && !act ? currentCard() : scope(act);
         const found = place?.querySelector(`[data-key="${CSS.escape(pressed)}"]`);
         if (!found) return;
-        if (!event.repeat && performance.now() - openedAt > READY_MS) press(found);
+        if (event.repeat || performance.now() - openedAt < READY_MS) return;
+        if (found.disabled) say("Approving is off until all of it has been shown.");
+        else found.click();
     }
     event.preventDefault();
 });
@@ -71,8 +60,7 @@ document.addEventListener("toggle", ({ target }) => {
     if (target.open && target.matches(".aip-act")) target.querySelector(".aip-act-body :is(input:not([type=hidden]), textarea, button)").focus();
 }, true);
 
-document.addEventListener("change", () => {
-    if (!bulk) return;
+if (bulk) document.addEventListener("change", () => {
     document.getElementById("aip-picked").textContent = selected().length;
     bulk.classList.toggle("aip-some", selected().length > 0);
 });

@@ -1,6 +1,4 @@
 // Reading one request: clocks, long texts that are folded until they are shown, and what an edit changes.
-"use strict";
-
 const FOLDED_PX = 480;
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
@@ -26,36 +24,21 @@ function fold() {
         value.dataset.seen = "";
         if (value.scrollHeight < FOLDED_PX * 1.25) continue;
         value.classList.add("aip-folded");
-        const button = document.createElement("button");
-        Object.assign(button, { type: "button", className: "aip-button aip-quiet aip-unfold" });
+        const button = Object.assign(document.createElement("button"), { type: "button", className: "aip-button aip-quiet aip-unfold" });
         button.textContent = `Show all (${value.textContent.length.toLocaleString("en")} characters)`;
-        button.onclick = () => { unfold(value); value.querySelector("pre").focus(); };
+        button.onclick = () => { value.classList.remove("aip-folded"); button.remove(); value.querySelector("pre").focus(); checkRead(); };
         value.after(button);
     }
     checkRead();
 }
 
-function unfold(value) {
-    value.classList.remove("aip-folded");
-    value.nextElementSibling.remove();
-    checkRead();
-}
-
-function showAll() {
-    document.querySelectorAll(".aip-what .aip-folded").forEach(unfold);
-    say("All of it is shown now. Read it, then press again.");
-}
-
 function checkRead() {
     const isUnread = document.querySelector(".aip-what .aip-folded") !== null;
     document.querySelectorAll("button[data-needs-all]").forEach((button) => { button.disabled = isUnread; });
-    const hint = document.getElementById("aip-unread");
-    if (hint) hint.hidden = !isUnread;
+    document.getElementById("aip-unread")?.toggleAttribute("hidden", !isUnread);
 }
 
-function say(text) {
-    document.getElementById("aip-said").textContent = text;
-}
+const say = (text = "") => { document.getElementById("aip-said").textContent = text; };
 
 // The difference to what was asked, from the first to the last word that differs.
 function compare(field) {
@@ -66,9 +49,8 @@ function compare(field) {
     while (end < Math.min(was.length, is.length) - start && was.at(-1 - end) === is.at(-1 - end)) end++;
     const part = (tag, parts) => Object.assign(document.createElement(tag), { textContent: parts.join("") });
     const before = part("span", was.slice(Math.max(0, start - 12), start)), after = part("span", was.slice(was.length - end).slice(0, 12));
-    const changed = field.dataset.asked !== field.value;
-    shown.replaceChildren(...(changed ? [before, part("del", was.slice(start, was.length - end)), part("ins", is.slice(start, is.length - end)), after] : []));
-    shown.hidden = !changed;
+    shown.replaceChildren(before, part("del", was.slice(start, was.length - end)), part("ins", is.slice(start, is.length - end)), after);
+    shown.hidden = field.dataset.asked === field.value;
 }
 
 document.addEventListener("input", (event) => { if (event.target.dataset.asked !== undefined) compare(event.target); });
