@@ -14,9 +14,11 @@ from referencing import Registry
 from hitl.seal import Arguments, canonical, storable
 
 Schema = dict[str, Any]
-# By argument, what is wrong with it; what no argument is to blame for stands under "".
+# By argument, what is wrong with it; what no argument is to blame for stands under WHOLE.
 Errors = dict[str, list[str]]
 
+# As DRF calls it, whose sentences leave it out.
+WHOLE = "non_field_errors"
 MAX_CHARACTERS = 1_000_000
 MAX_ERROR_CHARACTERS = 300
 MAX_ERRORS = 50
@@ -65,7 +67,7 @@ def check(schema: Schema, arguments: Arguments, asked: Arguments) -> Errors:
     What the model had asked with and the schema does not name may stay as it was.
     """
     if len(canonical(arguments)) > MAX_CHARACTERS:
-        return {"": [f"These arguments are longer than {MAX_CHARACTERS:,} characters of JSON."]}
+        return {WHOLE: [f"These arguments are longer than {MAX_CHARACTERS:,} characters of JSON."]}
     unknown = [name for name in arguments if not _knows(schema, name)]
     strange = [name for name in unknown if name not in asked or canonical(arguments[name]) != canonical(asked[name])]
     if strange:
@@ -88,7 +90,7 @@ def _check(schema: Schema, arguments: Arguments) -> Errors:
             if len(found) >= MAX_ERRORS:
                 break
     except Exception as e:  # noqa: BLE001 - a schema is an uploader's, and may be wrong in any way
-        return {"": [f"The tool's schema cannot be used to check them ({type(e).__name__})."]}
+        return {WHOLE: [f"The tool's schema cannot be used to check them ({type(e).__name__})."]}
     return {name: list(dict.fromkeys(whys)) for name, whys in found.items()}
 
 
@@ -115,7 +117,7 @@ def _told(error: ValidationError) -> Iterator[tuple[str, str]]:
             (name, "This argument is required.") for name in error.validator_value if name not in error.instance
         )
         return
-    name, inside = (path[0], ".".join(path[1:])) if path else ("", "")
+    name, inside = (path[0], ".".join(path[1:])) if path else (WHOLE, "")
     yield name, f"{inside}: {_why(error)}" if inside else _why(error)
 
 

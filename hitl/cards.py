@@ -103,5 +103,5 @@ def closing(row: ApprovalRequest, decision: Decision) -> str:
 def what(row: ApprovalRequest, decision: Decision) -> str:
     """The decision, as people read it."""
     if decision.answer is not None:
-        return "Answered in its place"
+        return "Answered"
     return "Approved with changes" if decision.arguments is not None else Status(row.status).label

@@ -75,7 +75,7 @@ def _mend(request: HttpRequest, request_id: UUID, wrong: Errors) -> HttpResponse
     inputs = fields(asked.args_schema, asked.arguments, request.POST, wrong)
     known = {field.name for field in inputs}
     others = " ".join(f"{name}: {' '.join(whys)}" for name, whys in wrong.items() if name not in known)
-    why = f"Nothing was decided: the tool does not take these arguments. {others}".strip()
+    why = f"Nothing was decided. The tool does not take these arguments. {others}".strip()
     return detail_page(request, request_id, status=400, problem=why, inputs=beside(asked, inputs), is_editing=True)
 
 

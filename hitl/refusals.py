@@ -31,7 +31,7 @@ class StaleSeal(Exception):
 class Unfit(ValueError):
     """What was given does not go together, or is not what the tool takes.
 
-    `errors` says what is wrong by field; those of `arguments` by the name of the argument, or "" for all of them.
+    `errors` says what is wrong by field; those of `arguments` by the name of the argument.
     """
 
     def __init__(self, **errors: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hitl.arguments import check
+from hitl.arguments import WHOLE, check
 
 
 def of(name: str, **schema: Any) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_arguments_of_any_name_are_taken_where_the_schema_says_so() -> None:
     ids=str,
 )
 def test_a_schema_that_cannot_be_used_refuses_the_edit_and_breaks_nothing(schema: Any) -> None:
-    assert "cannot be used" in check(schema, {"x": "y"}, {})[""][0]
+    assert "cannot be used" in check(schema, {"x": "y"}, {})[WHOLE][0]
 
 
 def test_a_pattern_that_takes_for_ever_is_given_up() -> None:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from hitl import approvals
-from hitl.models import ApprovalRequest, Decision, Source, Status
+from hitl.models import ApprovalRequest, Decision, Extension, Source, Status
 from tests.hitl.calls import a_call, open_one
 
 pytestmark = pytest.mark.django_db
@@ -68,14 +68,6 @@ def test_the_next_request_of_the_line_follows_a_decision(operator: Client) -> No
     assert script.status_code == 400
 
 
-def test_a_decision_names_the_seal_that_was_on_the_screen(operator: Client) -> None:
-    request = open_one()
-    answer = decide(operator, request, seal="0" * 64)
-    assert answer.status_code == 409
-    assert "it is not the call that you saw" in answer.content.decode()
-    assert not Decision.objects.exists()
-
-
 def test_a_destructive_tool_needs_a_second_press(operator: Client) -> None:
     request = open_one(destructive=True)
     answer = decide(operator, request)
@@ -89,38 +81,6 @@ def test_a_destructive_tool_needs_a_second_press(operator: Client) -> None:
 def test_a_reason_and_own_words_are_told_together(operator: Client) -> None:
     decide(operator, open_one(), "rejected", reason="Too risky.", note="Ask Maria.")
     assert Decision.objects.get().operator_input == "Too risky. Ask Maria."
-
-
-def test_an_answer_in_its_place_and_edited_arguments_are_recorded(operator: Client) -> None:
-    answered, edited = open_one(), open_one()
-    decide(operator, answered, "skipped", answer="It was sent by hand.\n")
-    decide(operator, edited, edited="1", **{"argument.to": "joe@example.com", "argument.text": "Welcome"})
-    assert Decision.objects.get(request=answered).answer == "It was sent by hand.\n"
-    assert Decision.objects.get(request=edited).arguments == {"to": "joe@example.com", "text": "Welcome"}
-
-
-def test_an_edit_that_the_tool_does_not_take_says_why_and_keeps_what_was_typed(operator: Client) -> None:
-    request = open_one()
-    typed = {"argument.to": "no address", "argument.text": "half a thought", "argument.copies": "many"}
-    answer = decide(operator, request, edited="1", note="my words", **typed)
-    page = answer.content.decode()
-    assert answer.status_code == 400
-    for text in ("no address", "half a thought", "many", "my words", "This must be a number"):
-        assert text in page
-    assert not Decision.objects.exists()
-
-
-def test_more_time_is_given_and_said(operator: Client) -> None:
-    request = open_one()
-    url = f"/admin/inbox/{request.pk}/extend/"
-    assert operator.post(url, {"seconds": "300"}).headers["Location"] == f"/admin/inbox/{request.pk}/"
-    assert ApprovalRequest.objects.get().timeout_seconds == 360
-    assert "It waits until 20" in operator.get(f"/admin/inbox/{request.pk}/").content.decode()
-    for seconds in ("", "-1", "1e9", "99999999999"):
-        assert operator.post(url, {"seconds": seconds}).status_code == 400
-    decide(operator, request)
-    assert operator.post(url, {"seconds": "300"}).status_code == 409
-    assert operator.get(url).headers["Location"] == f"/admin/inbox/{request.pk}/"
 
 
 def test_what_is_told_once_is_not_used_up_by_the_script_of_an_open_page(operator: Client) -> None:
@@ -244,3 +204,75 @@ def test_a_call_of_unknown_outcome_is_not_shown_as_merely_approved(operator: Cli
     call = a_call(run_id=request.run_id, checkpoint_ns=request.checkpoint_ns)
     approvals.ask_again(request, call, "why")
     assert "The call began, and its outcome is unknown." in admin_client.get("/admin/inbox/").text
+
+
+# What a decision carries, by plain forms
+
+FORM = {"edited": "1", "argument.to": "bob@example.com", "argument.text": "Welcome,\r\nBob", "argument.copies": "2"}
+
+
+def test_an_edit_is_approved_as_it_was_typed_and_shown_as_a_difference(operator: Client) -> None:
+    request = open_one()
+    page = operator.get(f"/admin/inbox/{request.pk}/?act=edit").text
+    assert f'name="seal" value="{request.seal}"' in page
+    assert 'name="argument.to"' in page
+    decide(operator, request, seal=request.seal, **FORM)
+    made = Decision.objects.get()
+    assert made.arguments == {"to": "bob@example.com", "text": "Welcome,\nBob", "copies": 2}
+    page = operator.get(f"/admin/inbox/{request.pk}/").text
+    assert "Approved with changes by omar in the console" in page
+    assert "<ins>bob@example.com</ins>" in page
+
+
+def test_an_edit_that_the_tool_does_not_take_says_why_and_loses_nothing_that_was_typed(operator: Client) -> None:
+    request = open_one()
+    for wrong, words in [("seven", "This must be a number"), ("7", "7 must be at most 3")]:
+        answer = decide(operator, request, note="my words", **FORM | {"argument.copies": wrong})
+        assert answer.status_code == 400
+        assert "Nothing was decided." in answer.text
+        for typed in (words, f'value="{wrong}"', "bob@example.com", "Welcome,\r\nBob", "my words"):
+            assert typed in answer.text
+    assert request in approvals.pending()
+
+
+def test_an_answer_takes_the_tools_place_and_is_shown(operator: Client) -> None:
+    request = open_one()
+    decide(operator, request, "skipped", answer=f"Done. {HOSTILE}")
+    page = operator.get(f"/admin/inbox/{request.pk}/").text
+    assert "Answered by omar in the console" in page
+    assert "Done. &lt;script&gt;" in page
+    assert "\u202e" not in page
+
+
+def test_a_screen_that_shows_another_call_decides_nothing(operator: Client) -> None:
+    request = open_one()
+    answer = decide(operator, request, seal=open_one().seal)
+    assert answer.status_code == 409
+    assert "not the call that you saw" in answer.text
+    assert decide(operator, request, answer="x").status_code == 400
+    assert decide(operator, request, seal="nonsense").status_code == 400
+    assert not Decision.objects.exists()
+
+
+def test_more_time_is_given_from_the_console_by_those_who_may_decide(operator: Client, looker: Client) -> None:
+    request = open_one(timeout_seconds=60)
+    address = f"/admin/inbox/{request.pk}/extend/"
+    assert looker.post(address, {"seconds": 300}).status_code == 403
+    assert operator.post(address, {"seconds": "soon"}).status_code == 400
+    assert operator.get(address).headers["Location"] == f"/admin/inbox/{request.pk}/"
+    assert not Extension.objects.exists()
+    assert operator.post(address, {"seconds": 300}).headers["Location"] == f"/admin/inbox/{request.pk}/"
+    request.refresh_from_db()
+    assert request.timeout_seconds == 360
+    assert "by <bdi>omar</bdi>, 5 min more" in operator.get(f"/admin/inbox/{request.pk}/").text
+    decide(operator, request)
+    assert operator.post(address, {"seconds": 300}).status_code == 409
+
+
+def test_the_page_tells_what_was_decided_on_the_tool_before(operator: Client) -> None:
+    first = open_one(arguments={"to": "jane@example.com", "text": "Hello"})
+    decide(operator, first, note="fine by me")
+    page = operator.get(f"/admin/inbox/{open_one(tool_id=first.tool_id).pk}/").text
+    assert "fine by me" in page
+    assert "<del>Hello</del>" in page
+    assert "<ins>Welcome</ins>" in page

@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from hitl import approvals
-from hitl.arguments import MAX_CHARACTERS
+from hitl.arguments import MAX_CHARACTERS, WHOLE
 from hitl.calls import edits
 from hitl.coverage import MAX_ANSWER
 from hitl.models import ApprovalRequest, Decision, Extension, Source, Status
@@ -85,7 +85,7 @@ def test_the_seal_of_edited_arguments_is_the_same_once_they_are_read_back(alice:
         (EDITED | {"to": "jane"}, "to", "does not match the pattern @"),
         (EDITED | {"text": "x" * 201}, "text", "at most 200"),
         (EDITED | {"bcc": "mallory@example.com"}, "bcc", "no argument of this name"),
-        (EDITED | {"text": "x" * MAX_CHARACTERS}, "", "longer than"),
+        (EDITED | {"text": "x" * MAX_CHARACTERS}, WHOLE, "longer than"),
         ({}, "to", "is required"),
     ],
 )
