@@ -1,39 +1,21 @@
-"""The operator's screen: the inbox and the page of one request, in the admin's theme.
+"""What the operator's pages have in common: who may see them, their frame, and where `/admin/` leads.
 
-Plain pages and forms. The script beside them (`static/hitl/console.js`) only fetches the same HTML again.
+Plain pages and forms, in the admin's theme. The scripts beside them (`static/hitl/`) only fetch the same HTML again.
 """
 
-from collections.abc import Mapping
-from itertools import islice
 from typing import Any
-from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.db.models.functions import Now
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
-from aip.admin import INDENT, pretty, read
-from aip.errors import MAX_SENTENCES, sentences
-from aip.text import visible
-from hitl import approvals, forms, precedents, shapes
-from hitl.arguments import Errors
-from hitl.differences import differences
-from hitl.models import ApprovalRequest, Decision, Source, Status
-from hitl.refusals import describe_closing
-
 VIEW = "hitl.view_approvalrequest"
 DECIDE = "hitl.decide_approvalrequest"
-# What the inbox shows at once; the number that wait is told beside it.
-CARDS = 100
-RECENT_CARDS = 10
-CARD_CHARACTERS = 600
-NO_DECISION = Decision()
+MAY_ONLY_LOOK = "You may look, but not decide. Ask an administrator for the group 'operators'."
 
 
 def may_view(request: HttpRequest) -> User:
@@ -44,68 +26,24 @@ def may_view(request: HttpRequest) -> User:
     return user
 
 
-def choices(user: User, approval: ApprovalRequest, seconds_left: float) -> tuple[Status, ...]:
-    """What `user` may decide now: the buttons of the pages, and the guard of the POST."""
-    may = user.has_perm(DECIDE) and approval.status == Status.PENDING and seconds_left > 0
-    return approvals.DECIDABLE if may else ()
+def may_decide(request: HttpRequest) -> User:
+    """The operator who acts. Raises PermissionDenied."""
+    user = may_view(request)
+    if not user.has_perm(DECIDE):
+        raise PermissionDenied(MAY_ONLY_LOOK)
+    return user
 
 
-def _narrow(json: str) -> str:
-    """With half the indentation that PostgreSQL gives: a phone is narrow."""
-    return INDENT.sub(lambda found: found[0][::2], json)
+def is_script(request: HttpRequest) -> bool:
+    return request.headers.get("X-Requested-With") == "fetch"
 
 
-def _cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any]]:
-    """What a card shows of each request: one statement, and of long arguments no more than the card's part."""
-    rows = (
-        requests.select_related("decision")
-        .defer("arguments", "model_arguments", "args_schema", "context", "output")
-        .annotate(now=Now(), shown=pretty("arguments", CARD_CHARACTERS))
-    )
-    return [_card(user, row) for row in rows]
-
-
-def _card(user: User, row: Any) -> dict[str, Any]:
-    left = (row.timeout_at - row.now).total_seconds()
-    decision = getattr(row, "decision", NO_DECISION)
-    return {
-        "request": row,
-        "tool": visible(row.tool_name),
-        "agent": visible(row.agent_name),
-        "arguments": _narrow(visible(row.shown[:CARD_CHARACTERS])),
-        "is_cut": len(row.shown) > CARD_CHARACTERS,
-        "seconds_left": max(0, left),
-        "age_seconds": max(0, (row.now - row.created_at).total_seconds()),
-        "choices": choices(user, row, left),
-        "is_closed": row.status != Status.PENDING or left <= 0,
-        "closing": _closing(row, decision),
-        "decision": decision,
-        "note": "" if decision.source == Source.TIMEOUT else visible(decision.operator_input),
-        "client_run_id": visible(decision.client_run_id),
-        "call_id": visible(row.tool_call_id),
-        "reason": visible(row.reason),
-    }
-
-
-def _closing(row: ApprovalRequest, decision: Decision) -> str:
-    """Who closed it, and from where; the page adds when."""
-    match row.status:
-        case Status.PENDING | Status.TIMEOUT_SKIP:
-            return "Nobody decided in time, so the step was skipped"
-        case Status.CANCELLED:
-            return "Cancelled with its run"
-        case _:
-            where = "over the API" if decision.source == Source.API else "in the console"
-            word = "Approved with changes" if decision.arguments is not None else str(row.outcome).capitalize()
-            return f"{word} by {visible(decision.decided_by_name)} {where}"
-
-
-def _page(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
+def page(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
     """A whole page; for our script, which renews an open one, only what stands in it.
 
     The frame shows what was told to the person once: a read that nobody sees must not use that up.
     """
-    if _is_script(request):
+    if is_script(request):
         frame = {"frame": "hitl/part.html"}
     else:
         frame = {"frame": "hitl/base.html", **admin.site.each_context(request)}
@@ -120,179 +58,3 @@ def landing(request: HttpRequest) -> HttpResponse:
     if request.user.has_perm(VIEW):
         return redirect("inbox")
     return admin.site.index(request)
-
-
-@require_safe
-def inbox(request: HttpRequest) -> HttpResponse:
-    user = may_view(request)
-    waiting = approvals.pending()
-    return _page(
-        request,
-        "hitl/inbox.html",
-        title="Inbox",
-        cards=_cards(user, waiting[:CARDS]),
-        total=waiting.count(),
-        limit=CARDS,
-        recent=_cards(user, approvals.recently_closed()[:RECENT_CARDS]),
-        may_decide=user.has_perm(DECIDE),
-    )
-
-
-@require_safe
-def card(request: HttpRequest, request_id: UUID) -> HttpResponse:
-    """One card, for a page that is open."""
-    return render(request, "hitl/card.html", {"card": _one(may_view(request), request_id)})
-
-
-def _one(user: User, request_id: UUID) -> dict[str, Any]:
-    found = _cards(user, ApprovalRequest.objects.filter(pk=request_id))
-    if not found:
-        raise Http404("There is no such approval request.")
-    return found[0]
-
-
-@require_safe
-def detail(request: HttpRequest, request_id: UUID) -> HttpResponse:
-    return _detail(request, request_id)
-
-
-def _detail(
-    request: HttpRequest, request_id: UUID, *, status: int = 200, problem: str = "", errors: Errors | None = None
-) -> HttpResponse:
-    """With `errors` of the arguments: the form as it was typed, and what is wrong in it."""
-    user = may_view(request)
-    found = _one(user, request_id)
-    whole = ApprovalRequest.objects.select_related("decision").defer("output").get(pk=request_id)
-    texts = read(whole, arguments=pretty("arguments"), output="output")
-    typed = request.POST if errors is not None else None
-    return _page(
-        request,
-        "hitl/detail.html",
-        status=status,
-        title="Request",
-        card=found | {"is_cut": False},
-        problem=problem,
-        arguments=_narrow(visible(texts["arguments"])),
-        output=visible(texts["output"]),
-        fields=forms.fields(whole.args_schema, whole.arguments, typed, errors) if found["choices"] else [],
-        is_typed=bool(typed and typed.get("edited")),
-        answer=visible(whole.made.answer or "") if whole.made else "",
-        **_background(whole),
-    )
-
-
-def _background(whole: ApprovalRequest) -> dict[str, Any]:
-    """What the page of a request tells beside the call itself. Three statements, however much there is."""
-    conversation = whole.context.get("conversation", [])
-    edited = whole.operators_arguments
-    return {
-        "shown": shapes.shown(whole.args_schema, whole.arguments),
-        "edits": differences(whole.asked_with, edited) if edited is not None else [],
-        "precedent": precedents.changes_since(whole),
-        "earlier": precedents.earlier_decisions(whole),
-        "extensions": list(whole.extensions.all()),
-        "told": {name: visible(whole.context.get(name, "")) for name in ("instruction", "agent_version")},
-        "what_it_does": visible(whole.context.get("tool_description", "")),
-        "conversation": [{"role": m["role"], "text": visible(m["content"])} for m in conversation],
-    }
-
-
-def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
-    """Decide from the console. A second decision is answered 409 with who, what and when."""
-    if request.method != "POST":  # back from the login page
-        return redirect("request", request_id)
-    user, refused = _decider(request, request_id)
-    if refused:
-        return refused
-    form = forms.DecisionForm(request.POST)
-    if not form.is_valid():
-        return _unfit(request, request_id, form.errors)
-    given = form.cleaned_data
-    try:
-        made = approvals.decide(
-            request_id,
-            decision=Status(given["decision"]),
-            by=user,
-            source=Source.CONSOLE,
-            note=given["note"],
-            arguments=_edited(request, request_id) if given["edited"] else None,
-            answer=given["answer"] or None,
-            seal=given["seal"],
-        )
-    except approvals.AlreadyClosed as e:
-        return _too_late(request, e.request)
-    except approvals.StaleSeal as e:
-        return _answer(request, request_id, status=409, problem=str(e))
-    except approvals.Unfit as e:
-        return _unfit(request, request_id, e.errors)
-    if _is_script(request):
-        return render(request, "hitl/card.html", {"card": _one(user, request_id)})
-    messages.success(request, f"You {made.request.outcome} the call of {visible(made.request.tool_name)}.")
-    return redirect("inbox")
-
-
-def extend(request: HttpRequest, request_id: UUID) -> HttpResponse:
-    """Give a request more time."""
-    if request.method != "POST":
-        return redirect("request", request_id)
-    user, refused = _decider(request, request_id)
-    if refused:
-        return refused
-    form = forms.ExtensionForm(request.POST)
-    if not form.is_valid():
-        return _unfit(request, request_id, form.errors)
-    try:
-        approvals.extend(request_id, seconds=form.cleaned_data["seconds"], by=user, source=Source.CONSOLE)
-    except approvals.AlreadyClosed as e:
-        return _too_late(request, e.request)
-    except approvals.Unfit as e:
-        return _unfit(request, request_id, e.errors)
-    if _is_script(request):
-        return render(request, "hitl/card.html", {"card": _one(user, request_id)})
-    return redirect("request", request_id)
-
-
-def _decider(request: HttpRequest, request_id: UUID) -> tuple[User, HttpResponse | None]:
-    """The operator who acts, and the answer where it is too late for that. Raises PermissionDenied."""
-    user = may_view(request)
-    found = _one(user, request_id)
-    if found["choices"]:
-        return user, None
-    if not found["is_closed"]:
-        raise PermissionDenied("You may look, but not decide. Ask an administrator for the group 'operators'.")
-    return user, _too_late(request, found["request"])
-
-
-def _edited(request: HttpRequest, request_id: UUID) -> dict[str, Any]:
-    """The arguments that came with the form. Raises Unfit."""
-    row = ApprovalRequest.objects.only("arguments", "args_schema").get(pk=request_id)
-    arguments, errors = forms.read(row.args_schema, row.arguments, request.POST)
-    if errors:
-        raise approvals.Unfit(arguments=errors)
-    return arguments
-
-
-def _unfit(request: HttpRequest, request_id: UUID, errors: Mapping[str, Any]) -> HttpResponse:
-    """Nothing was changed: the page says what is wrong, with all that was typed."""
-    problem = f"Nothing was decided. {' '.join(islice(sentences(dict(errors)), MAX_SENTENCES))}"
-    of_arguments = errors.get("arguments", {})
-    typed = of_arguments if isinstance(of_arguments, dict) else {}
-    return _answer(request, request_id, status=400, problem=visible(problem), errors=typed)
-
-
-def _too_late(request: HttpRequest, closed: ApprovalRequest) -> HttpResponse:
-    problem = f"Your decision came too late. {describe_closing(closed)}"
-    return _answer(request, closed.pk, status=409, problem=problem)
-
-
-def _answer(
-    request: HttpRequest, request_id: UUID, *, status: int, problem: str, errors: Errors | None = None
-) -> HttpResponse:
-    if not _is_script(request):
-        return _detail(request, request_id, status=status, problem=problem, errors=errors)
-    found = _one(may_view(request), request_id) | {"problem": problem}
-    return render(request, "hitl/card.html", {"card": found}, status=status)
-
-
-def _is_script(request: HttpRequest) -> bool:
-    return request.headers.get("X-Requested-With") == "fetch"

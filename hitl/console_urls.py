@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.urls import URLPattern, path
 
-from hitl import console
+from hitl import bulk, console, deciding, inbox, request_page
 
 
 def page(route: str, view: Callable[..., Any], name: str) -> URLPattern:
@@ -15,9 +15,10 @@ def page(route: str, view: Callable[..., Any], name: str) -> URLPattern:
 
 urlpatterns = [
     page("", console.landing, "landing"),
-    page("inbox/", console.inbox, "inbox"),
-    page("inbox/<uuid:request_id>/", console.detail, "request"),
-    page("inbox/<uuid:request_id>/card/", console.card, "card"),
-    page("inbox/<uuid:request_id>/decide/", console.decide, "decide"),
-    page("inbox/<uuid:request_id>/extend/", console.extend, "extend_request"),
+    page("inbox/", inbox.inbox, "inbox"),
+    page("inbox/bulk/", bulk.bulk, "bulk"),
+    page("inbox/<uuid:request_id>/", request_page.detail, "request"),
+    page("inbox/<uuid:request_id>/card/", inbox.card, "card"),
+    page("inbox/<uuid:request_id>/decide/", deciding.decide, "decide"),
+    page("inbox/<uuid:request_id>/extend/", deciding.extend, "extend_request"),
 ]

@@ -132,7 +132,14 @@ class ApprovalRequest(models.Model):
         ]
         indexes = [
             # The pending list and the console, in the order they are shown; the sweep's look for overdue ones.
-            models.Index(fields=["timeout_at"], condition=Q(status="pending"), name="pending_by_timeout"),
+            models.Index(fields=["timeout_at", "id"], condition=Q(status="pending"), name="pending_in_line"),
+            # The inbox's filters: what they offer, and what waits of one tool or agent.
+            models.Index(
+                fields=["tool_name", "timeout_at", "id"], condition=Q(status="pending"), name="pending_of_a_tool"
+            ),
+            models.Index(
+                fields=["agent_name", "timeout_at", "id"], condition=Q(status="pending"), name="pending_of_an_agent"
+            ),
             # Whether a parked run has news: for the worker that takes it up, and for the sweep's look every second.
             models.Index(
                 fields=["run_id"],

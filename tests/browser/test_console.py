@@ -5,11 +5,12 @@ import uuid
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
+from tests.browser.asking import ask, card, make_agent, open_request
 from tests.browser.conftest import PASSWORD, Login, make_people
 from tests.listener import Listener
-from tests.live import Live, Stream
+from tests.live import Live
 from tests.model_server import ModelServer, calls, says, tool_call, tool_results
 
 HOSTILE = "<script>document.title='owned'</script><b>bold</b>\u202egnp.exe\u200b\x1b[31mred"
@@ -18,24 +19,6 @@ HOSTILE = "<script>document.title='owned'</script><b>bold</b>\u202egnp.exe\u200b
 @pytest.fixture(scope="module")
 def agent(people: Live, reporter: dict[str, Any], world: Listener) -> str:
     return make_agent(people, reporter, world)
-
-
-def make_agent(server: Live, reporter: dict[str, Any], world: Listener, *, seconds: float = 180) -> str:
-    return server.create_agent(
-        name="recruiter",
-        tools=[reporter["id"]],
-        agent_config={"hitl_enabled": True, "lm_provider": "rehearsal", "lm_name": "default"},
-        tool_configs={reporter["id"]: {"hitl": {"timeout_seconds": seconds}, "listener": world.url}},
-    )
-
-
-def ask(server: Live, agent: str, text: str = "") -> tuple[Stream, str]:
-    stream = server.run(agent, text or f"please act {uuid.uuid4()}")
-    return stream, stream.await_pending()[0]["hitl"]["request_id"]
-
-
-def card(page: Page, request_id: str) -> Any:
-    return page.locator(f"#card-{request_id}")
 
 
 def test_two_consoles_see_a_request_and_who_decided_it_without_reload(
@@ -57,16 +40,17 @@ def test_two_consoles_see_a_request_and_who_decided_it_without_reload(
     stream, request_id = ask(people, agent)
     for page in (omar, olga):
         expect(card(page, request_id)).to_contain_text(text, timeout=1000)
-    card(omar, request_id).locator("textarea").fill("Use the friendly template")
-    card(omar, request_id).get_by_role("button", name="Approve").click()
+    card(omar, request_id).get_by_role("link", name="Open").click()
+    omar.get_by_label("Your words to the agent, with").fill("Use the friendly template")
+    omar.get_by_role("button", name="Approve", exact=True).click()
     expect(card(olga, request_id)).to_contain_text("Approved by omar in the console", timeout=1000)
     expect(card(olga, request_id)).to_contain_text("Use the friendly template")
     expect(card(olga, request_id).get_by_role("button")).to_have_count(0)
-    expect(card(omar, request_id)).to_contain_text("Approved by omar")
+    expect(omar.get_by_text("You approved the call of reporter")).to_be_visible()
     assert stream.finish()["content"] == "All done."
     assert world.count(text) == 1
     assert "Use the friendly template" in tool_results(models.sent_to("console")[-1])[0]
-    assert all(page.evaluate("window.sameDocument") for page in (omar, olga))
+    assert olga.evaluate("window.sameDocument")
 
 
 def test_a_request_decided_by_rest_and_one_that_times_out_change_in_place(
@@ -89,30 +73,12 @@ def test_a_request_decided_by_rest_and_one_that_times_out_change_in_place(
     quick.finish()
 
 
-def test_without_javascript_everything_can_be_read_and_decided(
-    people: Live, agent: str, world: Listener, login: Login
-) -> None:
-    page = login(people, "omar", java_script_enabled=False)
-    for button, status in (("Approve", "approved"), ("Reject", "rejected"), ("Skip", "skipped")):
-        text = f"plain {uuid.uuid4()}"
-        stream, request_id = ask(people, agent, text)
-        page.goto(f"{people.url}/admin/inbox/")
-        card(page, request_id).get_by_role("link", name="What led to it").click()
-        expect(page.locator(".aip-detail .aip-arguments").first).to_contain_text(text)
-        page.locator(".aip-decide textarea").fill(f"by hand: {status}")
-        page.get_by_role("button", name=button).click()
-        expect(page.get_by_text(f"You {status} the call of reporter")).to_be_visible()
-        stream.finish()
-        assert stream.result(request_id)["metadata"]["hitl"]["decision"] == status
-        assert world.count(text) == (1 if status == "approved" else 0)
-
-
 def test_a_second_decision_is_told_who_was_faster(people: Live, agent: str, login: Login) -> None:
     page = login(people, "olga", java_script_enabled=False)
     stream, request_id = ask(people, agent)
     page.goto(f"{people.url}/admin/inbox/{request_id}/")
     people.decide(request_id, "skipped")
-    page.get_by_role("button", name="Approve").click()
+    page.get_by_role("button", name="Approve", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("too late")
     expect(page.get_by_role("alert")).to_contain_text("already skipped by master")
     stream.finish()
@@ -125,8 +91,8 @@ def test_an_open_request_page_follows_its_request_to_the_end(people: Live, agent
     page.goto(f"{people.url}/admin/inbox/{request_id}/")
     expect(page.locator("#aip-banner")).to_be_hidden()
     people.decide(request_id, "approved")
-    expect(page.locator(".aip-detail")).to_contain_text("Approved by master", timeout=2000)
-    expect(page.locator(".aip-detail")).to_contain_text("reported please act", timeout=5000)
+    expect(page.locator(".aip-what")).to_contain_text("Approved by master", timeout=2000)
+    expect(page.locator(".aip-what")).to_contain_text("reported please act", timeout=5000)
     stream.finish()
 
 
@@ -175,7 +141,7 @@ def test_an_expired_session_and_an_unknown_request_are_said_plainly(people: Live
     stream, request_id = ask(people, agent)
     page.goto(f"{people.url}/admin/inbox/{request_id}/")
     page.context.clear_cookies(name="sessionid")
-    page.get_by_role("button", name="Approve").click()
+    page.get_by_role("button", name="Approve", exact=True).click()
     assert "/admin/login/" in page.url
     page.fill("[name=username]", "omar")
     page.fill("[name=password]", PASSWORD)
@@ -217,8 +183,8 @@ def test_what_cannot_be_read_whole_on_the_inbox_cannot_be_approved_there(
     stream, request_id = ask(people, agent, "long " * 300)
     expect(card(page, request_id).get_by_role("button", name="Skip")).to_be_visible()
     expect(card(page, request_id).get_by_role("button", name="Approve")).to_have_count(0)
-    card(page, request_id).get_by_role("link", name="Read all of it to approve").click()
-    page.get_by_role("button", name="Approve").click()
+    card(page, request_id).get_by_role("link", name="to read all of it").click()
+    page.get_by_role("button", name="Approve", exact=True).click()
     expect(page.get_by_text("You approved the call of reporter")).to_be_visible()
     stream.finish()
 
@@ -226,8 +192,8 @@ def test_what_cannot_be_read_whole_on_the_inbox_cannot_be_approved_there(
 def test_a_double_click_decides_once(people: Live, agent: str, login: Login) -> None:
     page = login(people, "omar")
     stream, request_id = ask(people, agent)
-    card(page, request_id).get_by_role("button", name="Reject").dblclick()
-    expect(card(page, request_id)).to_contain_text("Rejected by omar")
+    card(page, request_id).get_by_role("button", name="Skip").dblclick()
+    expect(card(page, request_id)).to_contain_text("Skipped by omar")
     stream.finish()
     assert people.rows("SELECT count(*) FROM hitl_decision WHERE request_id = %s", request_id) == [(1,)]
 
@@ -240,7 +206,7 @@ def test_hostile_arguments_are_shown_harmlessly(people: Live, agent: str, login:
     stream, request_id = ask(people, agent, text)
     expect(card(page, request_id)).to_be_visible()
     page.goto(f"{people.url}/admin/inbox/{request_id}/")
-    arguments = page.locator(".aip-detail .aip-arguments").first
+    arguments = page.locator(".aip-what .aip-text").first
     shown = arguments.inner_text()
     if text == HOSTILE:
         assert "<script>document.title='owned'</script><b>bold</b>\\u202egnp.exe\\u200b\\u001b[31mred" in shown
@@ -251,14 +217,21 @@ def test_hostile_arguments_are_shown_harmlessly(people: Live, agent: str, login:
     stream.finish()
 
 
-def test_what_is_typed_on_one_card_survives_what_happens_to_others(people: Live, agent: str, login: Login) -> None:
-    page = login(people, "omar")
+def test_what_is_selected_or_typed_survives_what_happens_to_others(people: Live, agent: str, login: Login) -> None:
+    page, reader = login(people, "omar"), login(people, "olga")
     first, kept = ask(people, agent)
-    card(page, kept).locator(".aip-decide textarea").fill("half a thou")
+    card(page, kept).get_by_role("checkbox").check()
+    open_request(reader, people, kept)
+    reader.get_by_label("Your words to the agent, with").fill("half a thou")
     second, other = ask(people, agent)
     card(page, other).get_by_role("button", name="Skip").click()
     expect(card(page, other)).to_contain_text("Skipped by omar")
-    expect(card(page, kept).locator(".aip-decide textarea")).to_have_value("half a thou")
+    expect(card(page, kept).get_by_role("checkbox")).to_be_checked()
+    expect(page.locator("#aip-picked")).to_have_text("1")
+    extended = people.client.post(f"/agents/hitl/requests/{kept}/extend", json={"seconds": 3600})
+    assert extended.status_code == 200
+    expect(reader.locator(".aip-clock")).to_have_text(re.compile("^1 h "), timeout=2000)
+    expect(reader.get_by_label("Your words to the agent, with")).to_have_value("half a thou")
     people.decide(kept, "skipped")
     first.finish()
     second.finish()
@@ -280,7 +253,7 @@ def test_more_than_a_page_of_requests_is_counted_rightly_while_they_come_and_go(
     page = login(people, "omar")
     count = page.locator("#aip-total")
     expect(count).to_have_text(str(others + 110))
-    expect(page.locator("#aip-waiting .aip-card")).to_have_count(100)
+    expect(page.locator("#aip-waiting .aip-card")).to_have_count(50)
     for request_id in requests[:3]:
         people.decide(request_id, "skipped")
     expect(count).to_have_text(str(others + 107), timeout=3000)

@@ -1,24 +1,23 @@
 // The console keeps itself current: the socket says "read again", and the page fetches HTML that the server made.
-"use strict";
-
 const consoleRoot = document.querySelector(".aip-console");
 const banner = document.getElementById("aip-banner");
 const waiting = document.getElementById("aip-waiting"); // on the inbox alone
-const pageUrl = document.getElementById("aip-list").dataset.list;
 const RETRY_MS = [1500, 2000, 4000]; // the first leaves the banner long enough to be read
-const POLL_MS = 3000, LOOK_MS = 15000, SETTLE_MS = 700; // a look now and then: a hint may be lost without a sign
-const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-let failures = 0, polling = null, moving = null;
-let beyond = 0; // how many more wait than this page shows
+const POLL_MS = 3000, SETTLE_MS = 700, CALM = 5; // every fifth look when all is well: a hint may be lost without a sign
+const BETWEEN_MS = 250, KEEP_MS = 20000; // between two looks; how long what was closed stays where it was
+let failures = 0, polls = 0, moving = null, looking = null, isStale = false;
 
-async function read(url, options = {}) {
+async function fetchPart(url, options = {}) {
     const answer = await fetch(url, { headers: { "X-Requested-With": "fetch" }, ...options });
-    const isRefused = answer.redirected || answer.status === 403;
+    const isRefused = answer.redirected || (answer.status === 403 && !options.method);
     // An expired session is led to the login page, a lost permission to a page that says so: show them.
     if (isRefused && !options.method) location.reload();
     if (isRefused || answer.status >= 500) throw new Error("this page cannot be read now");
-    return new DOMParser().parseFromString(await answer.text(), "text/html");
+    return { next: answer.headers.get("X-Next"), part: new DOMParser().parseFromString(await answer.text(), "text/html") };
 }
+
+const address = (data, path = "", query = data.query) => `${data.list}${path}?${query}`;
+const pick = (id) => document.getElementById(id);
 
 // Change the list under the reader's hand: what is pointed at stays where it is, and for a moment the buttons of
 // all other cards are dead, so that a click that was aimed before cannot hit what came in between.
@@ -34,116 +33,134 @@ function shift(change) {
     moving = setTimeout(() => waiting.classList.remove("aip-moving"), SETTLE_MS);
 }
 
-// A card whose request has not changed stays as it is, with what was typed into it.
+// A card whose request has not changed stays as it is, selected or not.
 function place(card) {
-    const old = document.getElementById(card.id);
-    if (old) {
-        if (old.dataset.status !== card.dataset.status) shift(() => old.replaceWith(card));
-    } else if (card.dataset.status === "pending") {
+    const old = waiting.querySelector(`#${card.id}`);
+    const state = ({ dataset }) => dataset.status + dataset.deadline;
+    if (old && state(old) !== state(card)) {
+        const hadFocus = old.contains(document.activeElement);
+        shift(() => old.replaceWith(card));
+        if (hadFocus) card.focus();
+    } else if (!old && card.dataset.status === "pending") {
         const later = (c) => c.dataset.status === "pending" && c.dataset.deadline > card.dataset.deadline;
         shift(() => waiting.insertBefore(card, [...waiting.children].find(later) ?? null));
     }
 }
 
-function settle(total) {
-    if (waiting) {
-        const shown = waiting.querySelectorAll('[data-status="pending"]').length;
-        if (total !== undefined) beyond = Math.max(0, total - shown);
-        const all = shown + beyond;
-        document.getElementById("aip-total").textContent = all;
-        document.getElementById("aip-empty").hidden = waiting.children.length > 0;
-        document.title = (all ? `(${all}) ` : "") + document.title.replace(/^\(\d+\) /, "");
-        if (beyond && shown < 50 && total === undefined) readAll();
-    }
-    tick();
-}
-
-async function readCard(id) {
-    const card = (await read(`${pageUrl}${id}/card/`)).querySelector(".aip-card");
-    if (card) place(document.adoptNode(card));
-}
-
 async function readInbox() {
-    const page = await read(pageUrl);
-    const cards = [...page.querySelectorAll(".aip-card")];
+    const data = pick("aip-list").dataset;
+    const { part } = await fetchPart(address(data));
+    const cards = [...part.querySelectorAll("#aip-waiting .aip-card")];
     const found = new Set(cards.map((card) => card.id));
     cards.forEach((card) => place(document.adoptNode(card)));
-    // What still looks open here and is not on the new page was closed long ago, or comes later in the line.
+    // What still looks open here and is not on the new page was closed meanwhile, or comes later in the line.
     const missed = [...waiting.querySelectorAll('[data-status="pending"]')].filter((card) => !found.has(card.id));
-    await Promise.all(missed.map((card) => readCard(card.dataset.id)));
-    settle(Number(page.getElementById("aip-total").textContent));
+    await Promise.all(missed.slice(0, 20).map(async ({ dataset }) => {
+        const card = (await fetchPart(address(data, `${dataset.id}/card/`, data.filters))).part.querySelector(".aip-card");
+        if (card) place(document.adoptNode(card));
+    }));
+    tidy(part);
 }
 
-async function readDetail() {
-    const fresh = (await read(pageUrl)).getElementById("aip-list");
-    const old = document.getElementById("aip-list");
-    const state = (list) => list.querySelector(".aip-detail").dataset.state;
-    if (state(old) !== state(fresh)) old.replaceWith(document.adoptNode(fresh));
+// What was closed a while ago goes below, where the server lists it; the counts are the server's.
+function tidy(part) {
+    const closed = [...waiting.children].filter((card) => card.dataset.status !== "pending");
+    closed.forEach((card) => { card.closedAt ??= performance.now(); });
+    const old = closed.filter((card) => performance.now() - card.closedAt > KEEP_MS && !card.matches(":hover, :focus-within"));
+    if (old.length) shift(() => old.forEach((card) => card.remove()));
+    const recent = part.getElementById("aip-recent");
+    recent.querySelectorAll(".aip-card").forEach((card) => { if (waiting.querySelector(`#${card.id}`)) card.remove(); });
+    recent.hidden = !recent.querySelector(".aip-card");
+    const ids = (list) => [...list.querySelectorAll(".aip-card")].map((card) => card.id + card.dataset.status).join();
+    if (ids(recent) !== ids(pick("aip-recent"))) pick("aip-recent").replaceWith(document.adoptNode(recent));
+    for (const id of ["aip-total", "aip-pages"]) pick(id).replaceWith(document.adoptNode(part.getElementById(id)));
     settle();
 }
 
-const readAll = () => (waiting ? readInbox() : readDetail()).catch(() => {});
+function settle() {
+    const total = pick("aip-total").textContent;
+    pick("aip-empty").hidden = waiting.children.length > 0;
+    document.title = (total === "0" ? "" : `(${total}) `) + document.title.replace(/^\([^)]*\) /, "");
+    document.dispatchEvent(new Event("change")); // what is selected may have gone
+    tick();
+}
 
-function hear(message) {
-    const { id } = JSON.parse(message.data);
-    if (waiting) readCard(id).then(() => settle(), () => {});
-    else if (document.getElementById(`card-${id}`)) readAll();
+// What is typed stays while the request waits; when it is closed, its buttons go.
+async function readRequest() {
+    const old = pick("aip-list");
+    if (!old.querySelector(".aip-request")) return;
+    const fresh = (await fetchPart(address(old.dataset))).part.getElementById("aip-list");
+    const state = (list) => list.querySelector(".aip-request").dataset.state;
+    if (state(old) !== state(fresh)) {
+        show(fresh);
+        say(pick("aip-list").querySelector(".aip-closing")?.textContent);
+    } else if (pick("aip-clockwork")) {
+        pick("aip-clockwork").replaceWith(document.adoptNode(fresh.querySelector("#aip-clockwork")));
+        tick();
+    }
+}
+
+function show(list) {
+    pick("aip-list").replaceWith(document.adoptNode(list));
+    fold();
+    tick();
+    pick("aip-list").querySelector(".aip-problem")?.focus();
+}
+
+// One look at a time; what was heard meanwhile is one more look.
+function look() {
+    isStale = looking !== null;
+    looking ??= (waiting ? readInbox() : readRequest()).catch(() => {}).then(() => {
+        setTimeout(() => { looking = null; if (isStale) look(); }, BETWEEN_MS);
+    });
 }
 
 function connect() {
     const socket = new WebSocket(new URL(consoleRoot.dataset.socket, location.href.replace(/^http/, "ws")));
-    socket.onmessage = hear;
+    socket.onmessage = (message) => { if (waiting || document.querySelector(`[data-id="${JSON.parse(message.data).id}"]`)) look(); };
     socket.onopen = () => {
-        failures = 0;
-        banner.hidden = true;
-        polling = clearInterval(polling);
-        readAll(); // subscribed first: nothing that opened in between is missed
+        [failures, banner.hidden] = [0, true];
+        look(); // subscribed first: nothing that opened in between is missed
     };
     socket.onclose = () => {
         banner.hidden = false;
-        polling ??= setInterval(readAll, POLL_MS);
         setTimeout(connect, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
     };
 }
 
-// Two units at most, as the server writes them.
-function words(seconds) {
-    const first = Math.max(0, UNITS.findIndex(([size]) => seconds >= size));
-    const parts = UNITS.slice(first, first + 2).map(([size, unit], i) => [Math.floor((i ? seconds % UNITS[first][0] : seconds) / size), unit]);
-    return seconds < 1 ? "0 s" : parts.filter(([n], i) => n || !i).map((part) => part.join(" ")).join(" ");
-}
-
-function tick() {
-    for (const left of document.querySelectorAll(".aip-left")) {
-        left.end ??= performance.now() + 1000 * Number(left.dataset.secondsLeft);
-        const seconds = Math.max(0, (left.end - performance.now()) / 1000);
-        left.querySelector(".aip-clock").textContent = words(Math.ceil(seconds));
-        left.classList.toggle("aip-soon", seconds < 30);
-    }
-}
-
-// On the inbox a decision is sent in place, so that what was typed on other cards stays.
+// A decision is sent from where it is made; then the next request is shown, or the new state of this one.
 document.addEventListener("submit", async (event) => {
     const form = event.target.closest(".aip-decide");
-    if (!form || !waiting) return;
+    if (!form) return;
     event.preventDefault();
-    const buttons = form.querySelectorAll("button");
+    const place = form.closest(waiting ? ".aip-card" : "#aip-list"), buttons = [...place.querySelectorAll("button:enabled")];
+    if (place.dataset.sent) return;
     const body = new FormData(form, event.submitter);
-    buttons.forEach((button) => { button.disabled = true; });
+    const still = (sent) => { place.dataset.sent = sent; buttons.forEach((button) => { button.disabled = sent !== ""; }); };
+    still("yes");
     try {
-        const card = (await read(form.action, { method: "POST", body })).querySelector(".aip-card");
-        if (!card) location.assign(form.action.replace(/decide\/$/, ""));
-        else form.closest(".aip-card").replaceWith(document.adoptNode(card));
-        settle();
+        const { next, part } = await fetchPart(form.action, { method: "POST", body });
+        const card = part.querySelector(".aip-card");
+        if (next) location.assign(next);
+        else if (waiting && card) decided(place, document.adoptNode(card));
+        else if (part.getElementById("aip-list")) show(part.getElementById("aip-list"));
+        else location.reload();
     } catch {
-        buttons.forEach((button) => { button.disabled = false; });
+        still("");
         const said = form.querySelector(".aip-problem") ?? form.appendChild(document.createElement("p"));
         said.className = "aip-problem";
         said.textContent = "Not decided: the server is away, or you are logged out. Reload the page and look before you try again.";
     }
 });
 
+function decided(old, card) {
+    const following = [...waiting.querySelectorAll('[data-status="pending"]')].find((c) => old.compareDocumentPosition(c) & Node.DOCUMENT_POSITION_FOLLOWING);
+    old.replaceWith(card);
+    (card.querySelector(".aip-problem") ? card : following ?? card).focus();
+    say(card.querySelector(".aip-problem, .aip-closing")?.textContent);
+    look();
+}
+
 connect();
-settle(Number(document.getElementById("aip-total")?.textContent));
-setInterval(tick, 1000);
-setInterval(readAll, LOOK_MS);
+if (waiting) settle();
+setInterval(() => { if (!banner.hidden || ++polls % CALM === 0) look(); }, POLL_MS);

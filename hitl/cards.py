@@ -1,0 +1,107 @@
+"""What a card shows of a request: enough to decide the short ones where they stand, and to choose among the others."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db.models import Case, F, JSONField, QuerySet, TextField, When
+from django.db.models.fields.json import KeyTransform
+from django.db.models.functions import Cast, Length, Now
+from django.http import Http404
+
+from aip.admin import INDENT, pretty
+from aip.text import visible
+from hitl.console import DECIDE
+from hitl.models import ApprovalRequest, Decision, Source, Status
+from hitl.seal import Arguments
+
+# Arguments that are longer, in characters of JSON or in lines, are shown in part; their request cannot be approved
+# before it was opened.
+CARD_CHARACTERS = 600
+CARD_LINES = 12
+# What a page reads of a row only when it shows it.
+LONG = ("arguments", "model_arguments", "args_schema", "context", "output")
+NO_DECISION = Decision()
+
+
+def narrow(text: str) -> str:
+    """With half the indentation that PostgreSQL gives: a phone is narrow."""
+    return INDENT.sub(lambda found: found[0][::2], text)
+
+
+def cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any]]:
+    """One statement, and of long arguments no more than the card's part."""
+    is_short = When(characters__lte=CARD_CHARACTERS, then=F("arguments"))
+    rows = (
+        requests.select_related("decision")
+        .defer(*LONG)
+        .annotate(now=Now(), characters=Length(Cast("arguments", TextField())))
+        .annotate(order=KeyTransform("required", "args_schema"))
+        .annotate(short=Case(is_short, output_field=JSONField()), start=pretty("arguments", CARD_CHARACTERS))
+    )
+    return [_card(user, row) for row in rows]
+
+
+def card(user: User, request_id: UUID) -> dict[str, Any]:
+    """Raises Http404."""
+    found = cards(user, ApprovalRequest.objects.filter(pk=request_id))
+    if not found:
+        raise Http404("There is no such approval request.")
+    return found[0]
+
+
+def _card(user: User, row: Any) -> dict[str, Any]:
+    left = (row.timeout_at - row.now).total_seconds()
+    is_open = row.status == Status.PENDING and left > 0
+    decision = getattr(row, "decision", NO_DECISION)
+    arguments = None if row.short is None else _pairs(row.short, row.order)
+    is_cut = arguments is None or sum(1 + value.count("\n") for _, value in arguments) > CARD_LINES
+    return {
+        "request": row,
+        "tool": visible(row.tool_name),
+        "agent": visible(row.agent_name),
+        "arguments": arguments,
+        "start": narrow(visible(row.start[:CARD_CHARACTERS])),
+        "is_cut": is_cut,
+        "seconds_left": max(0, left),
+        "age_seconds": max(0, (row.now - row.created_at).total_seconds()),
+        "can_decide": is_open and user.has_perm(DECIDE),
+        "is_closed": not is_open,
+        "closing": closing(row, decision),
+        "what": what(row, decision),
+        "decision": decision,
+        "note": "" if decision.source == Source.TIMEOUT else visible(decision.operator_input),
+        "reason": visible(row.reason),
+    }
+
+
+def _pairs(arguments: Arguments, order: Any) -> list[tuple[str, str]]:
+    """Names and values; what the tool requires comes first, in its order."""
+    first = [name for name in order if name in arguments] if isinstance(order, list) else []
+    names = [*first, *(name for name in arguments if name not in first)]
+    return [(visible(name), _value(arguments[name])) for name in names]
+
+
+def _value(value: Any) -> str:
+    """An argument on one card: a text as it is, anything else as JSON."""
+    return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def closing(row: ApprovalRequest, decision: Decision) -> str:
+    """Who closed it, and from where; the page adds when."""
+    match row.status:
+        case Status.PENDING | Status.TIMEOUT_SKIP:
+            return "Nobody decided in time, so the step was skipped"
+        case Status.CANCELLED:
+            return "Cancelled with its run"
+        case _:
+            where = "over the API" if decision.source == Source.API else "in the console"
+            return f"{what(row, decision)} by {visible(decision.decided_by_name)} {where}"
+
+
+def what(row: ApprovalRequest, decision: Decision) -> str:
+    """The decision, as people read it."""
+    if decision.answer is not None:
+        return "Answered"
+    return "Approved with changes" if decision.arguments is not None else Status(row.status).label

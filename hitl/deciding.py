@@ -1,0 +1,144 @@
+"""An operator's decision about one request: each names the seal that was on the screen, or nothing is decided."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from aip.text import visible
+from hitl import approvals
+from hitl.arguments import Errors
+from hitl.cards import card
+from hitl.console import is_script, may_decide, may_view
+from hitl.forms import ExtensionForm, fields, read
+from hitl.inbox import Filters, beyond
+from hitl.models import ApprovalRequest, Source, Status
+from hitl.refusals import AlreadyClosed, StaleSeal, Unfit, UnknownRequest, describe_closing
+from hitl.request_page import beside, detail_page
+from hitl.seal import Arguments
+from hitl.words import ConsoleForm
+
+SURE = "This tool is marked as destructive: approving it takes a second press."
+
+
+def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
+    """Decide from the console. What was not decided is answered 400 or 409, with why, and the request as it is now."""
+    if request.method != "POST":  # back from the login page
+        return redirect("request", request_id)
+    found = card(may_view(request), request_id)
+    if found["is_closed"]:
+        return _refused(request, request_id, 409, _too_late(found["request"]))
+    user = may_decide(request)
+    form = ConsoleForm(request.POST)
+    if not form.is_valid():
+        return _refused(request, request_id, 400, _problems(form))
+    given = form.cleaned_data
+    decision = Status(given["decision"])
+    if decision == Status.APPROVED and found["request"].destructive and not given["sure"]:
+        return _refused(request, request_id, 400, SURE)
+    arguments, wrong = _edited(request, request_id) if given["edited"] else (None, {})
+    if wrong:
+        return _mend(request, request_id, wrong)
+    try:
+        made = approvals.decide(
+            request_id,
+            decision=decision,
+            by=user,
+            source=Source.CONSOLE,
+            note=form.words,
+            seal=given["seal"],
+            arguments=arguments,
+            answer=given["answer"] if "answer" in request.POST else None,
+        )
+    except AlreadyClosed as e:
+        return _refused(request, request_id, 409, _too_late(e.request))
+    except StaleSeal as e:
+        return _refused(request, request_id, 409, str(e))
+    except Unfit as e:
+        if isinstance(e.errors.get("arguments"), dict):
+            return _mend(request, request_id, e.errors["arguments"])
+        return _refused(request, request_id, 400, str(e))
+    return _decided(request, made.request)
+
+
+def _edited(request: HttpRequest, request_id: UUID) -> tuple[Arguments, Errors]:
+    asked = ApprovalRequest.objects.only("args_schema", "arguments").get(pk=request_id)
+    return read(asked.args_schema, asked.arguments, request.POST)
+
+
+def _mend(request: HttpRequest, request_id: UUID, wrong: Errors) -> HttpResponse:
+    """The form again, with all that was typed, and at each field what is wrong with it."""
+    asked = ApprovalRequest.objects.only("args_schema", "arguments").get(pk=request_id)
+    inputs = fields(asked.args_schema, asked.arguments, request.POST, wrong)
+    known = {field.name for field in inputs}
+    others = " ".join(f"{name}: {' '.join(whys)}" for name, whys in wrong.items() if name not in known)
+    why = f"Nothing was decided. The tool does not take these arguments. {others}".strip()
+    return detail_page(request, request_id, status=400, problem=why, inputs=beside(asked, inputs), is_editing=True)
+
+
+def _too_late(closed: ApprovalRequest) -> str:
+    return f"Your decision came too late. {describe_closing(closed)}"
+
+
+def _problems(form: Any) -> str:
+    return " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in form.errors.items())
+
+
+def _decided(request: HttpRequest, closed: ApprovalRequest) -> HttpResponse:
+    """On to the next request of the line that the operator works on."""
+    if is_script(request) and "from_inbox" in request.POST:
+        found = card(may_view(request), closed.pk)
+        return render(request, "hitl/card.html", {"card": found, "query": Filters(request.GET).query})
+    messages.success(request, f"You {closed.outcome} the call of {visible(closed.tool_name)}.")
+    return _on_to(request, _next(request, closed))
+
+
+def _next(request: HttpRequest, done: ApprovalRequest) -> str:
+    """The address of the next request in the line, or of the inbox for who came from there, or at the line's end."""
+    filters = Filters(request.GET)
+    line = filters.requests().only("pk")
+    following = beyond(line, done.timeout_at, done.pk).first() or line.first()
+    if following is None or "from_inbox" in request.POST:
+        address = reverse("inbox")
+    else:
+        address = reverse("request", args=[following.pk])
+    return filters.at(address)
+
+
+def _on_to(request: HttpRequest, address: str) -> HttpResponse:
+    """Our script goes there itself: followed by `fetch`, a redirection would use up what is told once."""
+    if is_script(request):
+        return HttpResponse(status=204, headers={"X-Next": address})
+    return redirect(address)
+
+
+def _refused(request: HttpRequest, request_id: UUID, status: int, why: str) -> HttpResponse:
+    problem = why if status == 409 else f"Nothing was decided. {why}"
+    if is_script(request) and "from_inbox" in request.POST:
+        found = card(may_view(request), request_id) | {"problem": problem}
+        return render(request, "hitl/card.html", {"card": found, "query": Filters(request.GET).query}, status=status)
+    return detail_page(request, request_id, status=status, problem=problem)
+
+
+def extend(request: HttpRequest, request_id: UUID) -> HttpResponse:
+    """Give a request more time, and show it again."""
+    if request.method != "POST":
+        return redirect("request", request_id)
+    user = may_decide(request)
+    form = ExtensionForm(request.POST)
+    try:
+        if not form.is_valid():
+            return _refused(request, request_id, 400, _problems(form))
+        extended = approvals.extend(request_id, seconds=form.cleaned_data["seconds"], by=user, source=Source.CONSOLE)
+    except UnknownRequest:
+        card(user, request_id)
+        raise
+    except AlreadyClosed as e:
+        return _refused(request, request_id, 409, _too_late(e.request))
+    except Unfit as e:
+        return _refused(request, request_id, 400, str(e))
+    messages.success(request, f"It waits until {extended.timeout_at:%Y-%m-%d %H:%M:%S} UTC.")
+    return _on_to(request, Filters(request.GET).at(reverse("request", args=[request_id])))

@@ -1,0 +1,120 @@
+"""The page of one request: everything that is needed to decide it, whole."""
+
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from aip.text import visible
+from hitl.arguments import required
+from hitl.cards import card, what
+from hitl.console import may_view, page
+from hitl.differences import differences
+from hitl.forms import Field, fields
+from hitl.inbox import Filters, beyond
+from hitl.models import ApprovalRequest
+from hitl.precedents import changes_since, earlier_decisions
+from hitl.shapes import Shown, shown
+from hitl.words import MORE_TIME, REASONS
+
+Named = TypeVar("Named", Shown, Field)
+# LangChain's words for who speaks.
+ROLES = {"human": "Person", "ai": "Agent", "tool": "Tool", "system": "System"}
+
+
+@require_safe
+def detail(request: HttpRequest, request_id: UUID) -> HttpResponse:
+    return detail_page(request, request_id)
+
+
+def detail_page(
+    request: HttpRequest, request_id: UUID, *, status: int = 200, problem: str = "", **more: Any
+) -> HttpResponse:
+    """`more` is what was typed, shown again where it was refused."""
+    found = card(may_view(request), request_id)
+    row = ApprovalRequest.objects.select_related("decision").get(pk=request_id)
+    filters = Filters(request.GET)
+    is_editing = request.GET.get("act") == "edit" and found["can_decide"]
+    context = {
+        "title": "Request",
+        "card": found,
+        "problem": problem,
+        "query": filters.query,
+        "act": request.GET.get("act", ""),
+        "inputs": beside(row, fields(row.args_schema, row.arguments)) if is_editing else [],
+        "is_editing": is_editing,
+        "reasons": REASONS,
+        "more_time": MORE_TIME,
+        "answer": visible(found["decision"].answer or ""),
+        "output": visible(row.output or ""),
+        "call_id": visible(row.tool_call_id),
+        "client_run_id": visible(found["decision"].client_run_id),
+        "fields": in_order(row.args_schema, shown(row.args_schema, row.arguments)),
+        "extensions": list(row.extensions.all()),
+        "typed": request.POST,
+        "edited": differences(row.asked_with, row.to_run),
+        "precedent": None if found["is_closed"] else _precedent(row),
+        "earlier": [_earlier(each) for each in earlier_decisions(row)],
+        **_background(row),
+        **neighbours(filters, row),
+    }
+    return page(request, "hitl/detail.html", status=status, **context | more)
+
+
+def beside(row: ApprovalRequest, inputs: list[Field]) -> list[tuple[Field, str]]:
+    """The fields of the form, each with what its input holds while nothing is edited."""
+    asked = {field.name: field.value for field in fields(row.args_schema, row.arguments)}
+    return [(field, asked[field.name]) for field in in_order(row.args_schema, inputs)]
+
+
+def in_order(schema: dict[str, Any], named: list[Named]) -> list[Named]:
+    """What is required first, in the tool's own order: PostgreSQL keeps that of lists, not that of objects."""
+    order = required(schema)
+    return sorted(named, key=lambda each: order.index(each.name) if each.name in order else len(order))
+
+
+def _background(row: ApprovalRequest) -> dict[str, Any]:
+    """What the request kept of its agent, its run and what led to it."""
+    kept = row.context
+    conversation = kept.get("conversation", [])
+    return {
+        "about": visible(kept.get("tool_description", "")),
+        "version": visible(kept.get("agent_version", "")),
+        "instruction": visible(kept.get("instruction", "")),
+        "requester": visible(row.requester),
+        "conversation": [
+            {"role": ROLES.get(m["role"], m["role"]), "text": visible(m["content"])} for m in conversation
+        ],
+    }
+
+
+def _precedent(row: ApprovalRequest) -> dict[str, Any] | None:
+    last = changes_since(row)
+    if last is None:
+        return None
+    return {
+        "request": last.request,
+        "changes": last.changes,
+        "by": visible(last.request.decision.decided_by_name),
+    }
+
+
+def _earlier(row: ApprovalRequest) -> dict[str, Any]:
+    decision = row.decision
+    return {
+        "request": row,
+        "what": what(row, decision),
+        "by": visible(decision.decided_by_name),
+        "note": visible(decision.operator_input),
+    }
+
+
+def neighbours(filters: Filters, row: ApprovalRequest) -> dict[str, Any]:
+    """The requests before and after this one in the line."""
+    line = filters.requests().only("pk", "timeout_at")
+    before = line.filter(timeout_at__lte=row.timeout_at).exclude(timeout_at=row.timeout_at, pk__gte=row.pk)
+    return {
+        "previous": before.order_by("-timeout_at", "-id").first(),
+        "next": beyond(line, row.timeout_at, row.pk).first(),
+    }
