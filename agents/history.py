@@ -18,6 +18,7 @@ STATUSES = {
     "unavailable": (),
 }
 WORDS = {status: word for word, statuses in STATUSES.items() for status in statuses}
+NEWEST_FIRST = ("-created_at", "id")
 # What is shown; not the spec, which is as long as the tools' schemas and the files that came with the run.
 SHOWN = ("agent", "status", "input", "config", "created_at", "started_at", "completed_at", "updated_at")
 
@@ -26,10 +27,16 @@ def of_agent(agent_id: str, *, status: str | None, scheduled: bool) -> QuerySet[
     """The runs of an agent, who may be deleted by now, newest first. No run is scheduled. Raises NotFound."""
     if not roster.is_uuid(agent_id) or not Agent.objects.filter(pk=agent_id).exists():
         raise NotFound(f"There is no agent with the id {agent_id[:100]}.")
-    found = Run.objects.filter(agent_id=UUID(agent_id)).only(*SHOWN).order_by("-created_at", "id")
+    found = Run.objects.filter(agent_id=UUID(agent_id)).order_by(*NEWEST_FIRST)
     if status is not None:
         found = found.filter(status__in=STATUSES[status])
     return found.none() if scheduled else found
+
+
+def page(runs: QuerySet[Run], start: int, limit: int) -> QuerySet[Run]:
+    """So many of the runs after the first `start`. Those are passed over in the index, however many they are."""
+    found = runs.values("pk")[start : start + limit]
+    return Run.objects.filter(pk__in=found).only(*SHOWN).order_by(*NEWEST_FIRST)
 
 
 def one(agent_id: str, run_id: str) -> Run:

@@ -51,6 +51,11 @@ def without_echo(config: Config) -> Config:
     return config
 
 
+def open_to(override: Config, stored: Config) -> Config:
+    """The stored settings without a model that would stand before the one that a run names in another way."""
+    return _without_model(stored) if override.get("language_model") and "lm_provider" not in override else stored
+
+
 def _named(provider: str, name: str, stored: Agent | None) -> Config:
     """With the address that the stored agent has for this same model: the published client does not send it back."""
     named = {"lm_provider": provider, "lm_name": name}

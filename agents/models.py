@@ -191,10 +191,10 @@ class Run(models.Model):
             ),
         ]
         indexes = [
-            # The runs of one agent, newest first; the foreign key itself.
-            models.Index(fields=["agent", "-created_at"], name="runs_of_agent_newest_first"),
-            # The same by status, and how many there are of one.
-            models.Index(fields=["agent", "status", "-created_at"], name="runs_of_agent_by_status"),
+            # A page of one agent's runs, newest first, and their number; the foreign key itself.
+            models.Index(fields=["agent", "-created_at", "id"], name="runs_of_agent_newest_first"),
+            # The same of one status.
+            models.Index(fields=["agent", "status", "-created_at", "id"], name="runs_of_agent_by_status"),
             # The admin's list.
             models.Index(fields=["-created_at"], name="runs_newest_first"),
             # The sweep's look, every second, for what the queue has lost.

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from agents import runs
-from agents.models import ENDED, Agent, Run, RunEvent, Status
+from agents.models import ENDED, Agent, Run, RunEvent, RunFile, Status
 from aip.admin import (
     LIST_CHARACTERS,
     LongTableAdmin,
@@ -135,13 +135,26 @@ class RunAdmin(LongTableAdmin):
         return has_id(term) | Q(agent__in=Agent.objects.filter(name__icontains=term))
 
     def panels(self, request: HttpRequest, obj: Run) -> Iterator[Panel]:
-        texts = read(obj, input="input", spec=pretty("spec"))
+        texts = read(obj, input="input", config=pretty("config"), spec=pretty("spec"))
         yield Panel("Input", block(texts["input"]))
+        if files := files_of(obj.pk):
+            yield Panel("Files", files)
         if request.user.has_perm("hitl.view_approvalrequest"):
             yield Panel("Approval requests", requests_of(obj.pk))
         if request.user.has_perm("agents.view_runevent"):
             yield Panel("Events", events_of(obj.pk))
+        yield Panel("Settings of this run alone", json_block(texts["config"]), is_open=False)
         yield Panel("What it was started with", json_block(texts["spec"]), is_open=False)
+
+
+def files_of(run_id: UUID) -> SafeString | None:
+    """The files that came with a run, without what they say; None where there are none."""
+    files = RunFile.objects.filter(run=run_id).defer("content")
+    rows = [
+        (cut(f.name), cut(f.content_type), f"{f.size:,} bytes", "as text" if f.is_text else "cannot read it")
+        for f in files
+    ]
+    return table(["Name", "Type", "Size", "The model"], rows) if rows else None
 
 
 def requests_of(run_id: UUID) -> SafeString:

@@ -39,8 +39,7 @@ class RunList(APIView):
             scheduled=schedule is not None or run_type == "schedule",
         )
         total = found.count()
-        start = (page - 1) * limit
-        data = RunSerializer(found[start : start + limit], many=True).data
+        data = RunSerializer(history.page(found, (page - 1) * limit, limit), many=True).data
         return Response(envelope(data, **figures(total, page, limit)))
 
 

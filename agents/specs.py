@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from agents import configs, llm, roster
+from agents import configs, llm, model_choice, roster
 from agents.engine import ToolSpec
 from agents.models import Agent, ToolVersion
 
@@ -14,7 +14,8 @@ Spec = dict[str, Any]
 def freeze(agent: Agent, runtime_config: dict[str, Any]) -> Spec:
     """Raises configs.Invalid."""
     runtime_config = configs.merged(runtime_config, _entry_of(agent, runtime_config))
-    agent_config = configs.merged(agent.agent_config, runtime_config.get("agent_config") or {})
+    override = runtime_config.get("agent_config") or {}
+    agent_config = configs.merged(model_choice.open_to(override, agent.agent_config), override)
     overrides = configs.by_tool_id(runtime_config.get("tool_configs") or {})
     tool_configs = configs.merged(agent.tool_configs, overrides)
     configs.check_agent_config(agent_config)

@@ -10,7 +10,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from agents.models import Agent, AgentTool, Run, RunEvent, Tool, ToolVersion
+from agents import toolbox
+from agents.models import Agent, AgentTool, Run, RunEvent, RunFile, Tool, ToolVersion
 from hitl import approvals
 from hitl.models import ApprovalRequest, Source, Status
 from tests.hitl.calls import open_one
@@ -37,6 +38,9 @@ def make_rows(number: int) -> None:
         agent = Agent.objects.create(name=HOSTILE, instruction=HOSTILE)
         AgentTool.objects.create(agent=agent, tool=tool, position=0)
         run = Run.objects.create(agent=agent, input=HOSTILE, spec={"instruction": HOSTILE})
+        RunFile.objects.create(
+            run=run, position=0, name=HOSTILE, content_type=HOSTILE, size=7, is_text=True, content=b"content"
+        )
         payload = {"content": HOSTILE, "metadata": {"kind": "content", "tool_info": {"name": HOSTILE}}}
         RunEvent.objects.create(run=run, seq=1, key="1", payload=payload)
         request = open_one(run_id=run.pk, agent_id=agent.pk, tool_id=tool.pk, arguments={HOSTILE: HOSTILE})
@@ -126,6 +130,24 @@ def test_a_run_of_many_events_is_shown_in_part(viewer: Client) -> None:
         RunEvent(run=run, seq=n, key=str(n), payload={"content": "x", "metadata": {}}) for n in range(2, 1001)
     )
     assert "of 1,000 events" in viewer.get(reverse("admin:agents_run_change", args=[run.pk])).content.decode()
+
+
+def test_a_runs_page_names_the_files_that_came_with_it(viewer: Client) -> None:
+    make_rows(1)
+    text = viewer.get(reverse("admin:agents_run_change", args=[Run.objects.get().pk])).text
+    assert "7 bytes" in text
+    assert "as text" in text
+
+
+def test_a_deleted_tool_is_shown_as_deleted_and_no_more_at_its_agents(viewer: Client) -> None:
+    make_rows(1)
+    agent, tool = Agent.objects.get(), Tool.objects.get()
+    Tool.objects.update(name="the tool")
+    agents = [reverse("admin:agents_agent_changelist"), reverse("admin:agents_agent_change", args=[agent.pk])]
+    assert all("the tool" in viewer.get(url).text for url in agents)
+    toolbox.delete(str(tool.pk))
+    assert not any("the tool" in viewer.get(url).text for url in agents)
+    assert "deleted" in viewer.get(reverse("admin:agents_tool_change", args=[tool.pk])).text
 
 
 def cancel_of(run: Run) -> str:

@@ -108,6 +108,26 @@ def test_3_4_1_the_other_fields_of_the_form_are_json_texts(server: Live, models:
     assert models.sent_to("reader")[-1]["temperature"] == 0.5
 
 
+@pytest.mark.parametrize(
+    "way",
+    [{"lm_provider": "openai", "lm_name": "reader"}, {"language_model": {"id": "openai/reader"}}],
+    ids=["lm_provider", "language_model"],
+)
+@pytest.mark.parametrize(
+    "stored",
+    [{}, {"lm_provider": "rehearsal", "lm_name": "default"}, {"language_model": {"id": "rehearsal/default"}}],
+    ids=["none", "lm_provider", "language_model"],
+)
+def test_3_4_1_a_run_may_name_another_model_and_the_agent_keeps_its_own(
+    server: Live, heard: list[Body], way: Json, stored: Json
+) -> None:
+    agent = server.create_agent(agent_config=stored)
+    before = server.client.get(f"/agents/{agent}").json()
+    stream = server.run(agent, "Read this", runtime_config={"agent_config": way})
+    assert stream.finish()["content"] == "I have read it."
+    assert server.client.get(f"/agents/{agent}").json() == before
+
+
 def test_3_4_1_a_form_without_files_is_a_run_too(server: Live, models: ModelServer, reader: str) -> None:
     (message,) = told(models, run_form(server, reader))
     assert message["content"] == "Read this"

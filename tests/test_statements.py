@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from agents import roster, toolbox
-from agents.models import Tool
+from agents.models import Agent, Tool
 from hitl import approvals
 from hitl.models import ApprovalRequest, Source, Status
 from tests.hitl.calls import open_one
@@ -71,6 +71,48 @@ def test_thirty_rows_cost_as_many_statements_as_one(
     with django_assert_num_queries(len(one)):
         assert rows() == 30
     assert len(one) <= 6
+
+
+MANY_TOOLS = """
+    WITH numbers AS (SELECT generate_series(1, 10000) AS n),
+    versions AS (
+        INSERT INTO agents_toolversion (id, digest, file_name, source, class_name, tool_name, description, args_schema)
+        SELECT gen_random_uuid(), '', '', '', '', n, '', '{}' FROM numbers RETURNING id, tool_name
+    )
+    INSERT INTO agents_tool (id, name, framework, version, description, tags, current_id)
+    SELECT gen_random_uuid(), tool_name, '', '', '', '[]', id FROM versions
+"""
+MANY_AGENTS = """
+    INSERT INTO agents_agent
+        (id, name, instruction, type, framework, version, agent_config, tool_configs, metadata)
+    SELECT gen_random_uuid(), n, '', '', '', '', '{}', '{}', '{}' FROM generate_series(1, 5000) AS n
+"""
+TWO_TOOLS_EACH = """
+    INSERT INTO agents_agenttool (agent_id, tool_id, position)
+    SELECT agent.id, tool.id, tool.name::int %% 2 FROM agents_agent AS agent
+    JOIN agents_tool AS tool ON (tool.name::int + 1) / 2 = agent.name::int
+"""
+
+
+@pytest.mark.django_db
+def test_five_thousand_agents_with_ten_thousand_tools_cost_as_many_statements_as_one(
+    django_assert_num_queries: Any,
+) -> None:
+    client = Client(headers={"X-API-Key": settings.MASTER_API_KEY})
+    add_agent(0)
+    with CaptureQueriesContext(connection) as one:
+        client.get("/agents/")
+    Agent.objects.all().delete()
+    Tool.objects.all().delete()
+    with connection.cursor() as cursor:
+        for statement in (MANY_TOOLS, MANY_AGENTS, TWO_TOOLS_EACH):
+            cursor.execute(statement.replace("%%", "%"))
+    with django_assert_num_queries(len(one)):
+        body = client.get("/agents/").json()
+    assert (body["total"], len(body["data"])) == (5000, 5000)
+    assert {len(agent["tools"]) for agent in body["data"]} == {2}
+    with django_assert_num_queries(len(one)):
+        assert len(client.get("/agents/", {"limit": 100, "name": "9", "include_deleted": "true"}).json()["data"]) == 100
 
 
 @pytest.mark.parametrize("page", ["/admin/inbox/", "/admin/inbox/{id}/"])

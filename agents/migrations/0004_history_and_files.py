@@ -42,9 +42,17 @@ class Migration(migrations.Migration):
             name='config',
             field=models.JSONField(help_text="What it was given to override its agent's settings", null=True),
         ),
+        migrations.RemoveIndex(
+            model_name='run',
+            name='runs_of_agent_newest_first',
+        ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(fields=['agent', 'status', '-created_at'], name='runs_of_agent_by_status'),
+            index=models.Index(fields=['agent', '-created_at', 'id'], name='runs_of_agent_newest_first'),
+        ),
+        migrations.AddIndex(
+            model_name='run',
+            index=models.Index(fields=['agent', 'status', '-created_at', 'id'], name='runs_of_agent_by_status'),
         ),
         migrations.AddField(
             model_name='runfile',

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from agents import toolbox
+from agents import roster, toolbox
 from agents.descriptions import ToolRejected
 from agents.models import Tool, ToolVersion
 
@@ -109,3 +109,23 @@ def test_it_says_what_does_not_fit_in_the_form(form, said):
     with pytest.raises(ToolRejected, match=re.escape(said)):
         upload(**form)
     assert nothing_is_written()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_tools_of_one_agent_that_take_one_name_at_once_one_wins():
+    tools = [upload(GREETING.replace(b'"greet"', name)) for name in (b'"one"', b'"two"')]
+    agent = roster.create(name="agent", tools=tools)
+
+    def attempt(tool: Tool) -> str:
+        try:
+            return toolbox.upload_again(str(tool.pk), source=GREETING, file_name="new.py").current.tool_name
+        except roster.NamesClash:
+            return "clash"
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(attempt, tools)) == ["clash", "greet"]
+    names = {tool.current.tool_name for tool in roster.tools_of(agent)}
+    assert "greet" in names
+    assert len(names) == 2
