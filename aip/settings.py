@@ -122,8 +122,16 @@ def database(url: str) -> dict[str, Any]:
             **alive,
             **parts,
             "options": f"{cut_off} {parts.get('options', '')}".strip(),
-            # A thread takes a connection for as long as its statements run and gives it back.
-            "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 10},
+            # A thread takes a connection for as long as its statements run and gives it back. While PostgreSQL is
+            # away the pool makes one attempt at a time, each pause twice the last: it gives up with the first who
+            # waited, and the next begins anew, rather than wait as long again once PostgreSQL is back.
+            "pool": {
+                "min_size": 0,
+                "max_size": DATABASE_POOL_SIZE,
+                "timeout": POOL_SECONDS,
+                "reconnect_timeout": POOL_SECONDS,
+                "max_idle": 10,
+            },
         },
     }
 
@@ -131,6 +139,8 @@ def database(url: str) -> dict[str, Any]:
 # How long a worker may be silent before its runs are given to others.
 LEASE_SECONDS = env_int("AIP_LEASE_SECONDS", 15, low=4, high=3600)
 DATABASE_POOL_SIZE = 16
+# How long who asks for a connection waits for one.
+POOL_SECONDS = 10
 # LangGraph's, in a worker, besides Django's.
 CHECKPOINT_POOL_SIZE = 8
 DATABASE_URL = env("DATABASE_URL") or embedded.database_url(DATA_DIR)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 BIN = Path(sys.executable).parent
-# Without a terminal it does not look for a newer version of itself in the world.
-AIP = (str(BIN / "aip"), "--no-tty")
+# The command looks for a newer version of itself in the world, and does without when there is no way.
+NOWHERE = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Nothing of ours but the path: the command keeps its accounts elsewhere when it sees that a test runs it."""
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    return {"HOME": str(home), "PATH": path, "COLUMNS": "200", "LANG": "C.UTF-8", "PYTHONUTF8": "1"} | more
+    return {"HOME": str(home), "PATH": path, "COLUMNS": "200", "LANG": "C.UTF-8", "PYTHONUTF8": "1"} | NOWHERE | more
 
 
 class Shell:
@@ -26,7 +26,7 @@ class Shell:
         self.home = home
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        command = [*AIP, *arguments]
+        command = ["aip", *arguments]
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command,
