@@ -140,11 +140,11 @@ def test_it_says_which_process_is_not_alive_and_how_to_start_it(kind: str) -> No
 
 
 def test_it_applies_migrations_that_are_missing() -> None:
-    call_command("migrate", "hitl", "0003", verbosity=0)
+    call_command("migrate", "hitl", "0004", verbosity=0)
     try:
         (finding,) = doctor.examine()
         assert finding.what.startswith("Migrations are not applied, ")
-        assert "hitl.0004_rounds" in finding.what
+        assert "hitl.0005_decisions_that_carry_more" in finding.what
         call_command("doctor", repair=True)
         assert list(doctor.examine()) == []
     finally:
