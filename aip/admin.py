@@ -126,6 +126,12 @@ class Panel:
     is_open: bool = True
 
 
+def refuse_nul(request: HttpRequest) -> None:
+    """PostgreSQL would. A search drops it. Raises BadRequest."""
+    if any("\0" in value for name, value in request.GET.items() if name != "q"):
+        raise BadRequest("A filter holds a NUL character.")
+
+
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Shows rows to those who may view them. Nobody adds, changes or deletes here: verbs do."""
 
@@ -144,8 +150,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        if any("\0" in value for name, value in request.GET.items() if name != "q"):
-            raise BadRequest("A filter holds a NUL character.")
+        refuse_nul(request)
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
 
@@ -184,7 +189,7 @@ class RecentFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         newest = model_admin.model.objects.order_by("-created_at")[:RECENT_ROWS]
         pairs = set(newest.values_list(self.parameter_name, self.label or self.parameter_name))
-        return sorted(((str(value), cut(name, 40)) for value, name in pairs), key=lambda pair: pair[1].lower())
+        return sorted(((str(value), cut(name, 40)) for value, name in pairs if value), key=lambda pair: pair[1].lower())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() is None:
@@ -214,7 +219,7 @@ def navigation(_request: HttpRequest) -> list[dict[str, Any]]:
     ]
     people = [line("Users", "person", "auth", "user"), line("Groups", "group", "auth", "group")]
     return [
-        {"title": "Approvals", "items": [inbox, line("All requests", "history", "hitl", "approvalrequest")]},
+        {"title": "Approvals", "items": [inbox, line("History", "history", "hitl", "approvalrequest")]},
         {"title": "Agents", "items": agents},
         {"title": "People", "items": people},
     ]

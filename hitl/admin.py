@@ -1,13 +1,18 @@
-"""Approval requests in the admin, with what led to them and what became of them."""
+"""The history: every past request, with what led to it, who decided it and what became of it."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
-from django.utils.html import format_html_join
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db.models import Case, F, Q, QuerySet, When
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from unfold.views import ChangeList
 
 from aip.admin import (
     LIST_CHARACTERS,
@@ -23,14 +28,25 @@ from aip.admin import (
     link,
     pretty,
     read,
+    refuse_nul,
+    table,
     when,
 )
-from hitl.models import ApprovalRequest, Decision, Execution, Status
+from aip.db import borrowed_connection
+from hitl import history
+from hitl.differences import Change, differences
+from hitl.models import ANSWERED, ApprovalRequest, Decision, Execution, Status
+from hitl.templatetags.humanize_seconds import seconds
 
 NO_DECISION = Decision()
+# What the list shows of an edit.
+CHANGES_SHOWN = 3
+CHANGE_CHARACTERS = 60
 STATUS_COLOURS: dict[str, str] = {
     Status.PENDING: "warning",
     Status.APPROVED: "success",
+    history.APPROVED_WITH_CHANGES: "success",
+    ANSWERED: "info",
     Status.REJECTED: "danger",
     Status.SKIPPED: "info",
 }
@@ -40,6 +56,31 @@ EXECUTION_COLOURS: dict[str, str] = {
     Execution.FAILED: "danger",
     Execution.UNKNOWN: "warning",
 }
+
+
+class OutcomeFilter(admin.SimpleListFilter):
+    title = "decision"
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        words = [status.value for status in Status if status != Status.PENDING]
+        return [(word, word.replace("_", " ")) for word in (*words, history.APPROVED_WITH_CHANGES, ANSWERED)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(outcome_word=self.value()) if self.value() else queryset
+
+
+class DeciderFilter(RecentFilter):
+    title = "decided by"
+    parameter_name = "decision__decided_by_name"
+
+
+class PastRequests(ChangeList):  # type: ignore[misc]  # unfold has no types
+    """What waits is in the inbox."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        found: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+        return found.filter(closed_at__isnull=False)
 
 
 class ToolFilter(RecentFilter):
@@ -66,16 +107,39 @@ def conversation(request: ApprovalRequest) -> SafeString:
     )
 
 
+def changed(changes: list[Change]) -> SafeString:
+    """A difference, in short."""
+    shown = changes[:CHANGES_SHOWN]
+    more = f"and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
+    lines = ((cut(c.name, 40), _cut_or_none(c.before), _cut_or_none(c.after)) for c in shown)
+    return format_html("{}{}", format_html_join("", "<div>{}: <del>{}</del> <ins>{}</ins></div>", lines), more)
+
+
+def _whole(text: str | None) -> SafeString:
+    return cut("absent") if text is None else block(text)
+
+
+def _cut_or_none(text: str | None) -> SafeString:
+    return cut("absent" if text is None else text, CHANGE_CHARACTERS)
+
+
+def edit_of(request: Any) -> list[Change]:
+    """What the operator changed; the list reads the arguments of those alone that somebody did."""
+    edited = decision_of(request).arguments
+    return [] if edited is None else differences(request.asked, edited)
+
+
 @admin.register(ApprovalRequest)
 class ApprovalRequestAdmin(LongTableAdmin):
-    list_display = ["tool", "summary", "agent", "state", "opened", "deadline", "decided"]
-    list_filter = ["status", ToolFilter, AgentFilter, "execution", "created_at"]
+    list_display = ["tool", "summary", "agent", "outcome", "edited", "decided", "source", "closed", "took"]
+    list_filter = [OutcomeFilter, ToolFilter, AgentFilter, DeciderFilter, "decision__source", "execution", "closed_at"]
+    list_before_template = "admin/history_export.html"
     list_select_related = ["decision"]
     search_fields = ["id"]
     search_help_text = "Id of a request or a run"
-    ordering = ["-created_at"]
+    ordering = ["-closed_at"]
     fieldsets = [
-        (None, {"fields": ["state", "tool_link", "agent_link", "run_link", "opened", "deadline", "closed"]}),
+        (None, {"fields": ["outcome", "tool_link", "agent_link", "run_link", "opened", "deadline", "closed", "took"]}),
         ("The call", {"fields": ["short_seal", "round", "reason"]}),
         ("Decision", {"fields": ["decided", "source", "note", "client_run_id"]}),
         ("Execution", {"fields": ["execution_state", "execution_started", "execution_ended"]}),
@@ -84,13 +148,15 @@ class ApprovalRequestAdmin(LongTableAdmin):
     tool = column("tool", lambda r: cut(r.tool_name))
     summary = column("arguments", lambda r: cut(r.first))
     agent = column("agent", lambda r: cut(r.agent_name))
-    state = column("status", lambda r: badge(r.status, STATUS_COLOURS))
+    outcome = column("decision", lambda r: badge(r.outcome_word, STATUS_COLOURS))
+    edited = column("changed by the operator", lambda r: changed(edit_of(r)))
+    took = column("after", lambda r: seconds((r.closed_at - r.created_at).total_seconds()) if r.closed_at else "-")
     opened = column("opened", lambda r: when(r.created_at), ordering="created_at")
     deadline = column("deadline", lambda r: when(r.timeout_at))
     short_seal = column("seal", lambda r: r.short_seal)
     reason = column("asked again", lambda r: block(r.reason) if r.reason else "-")
     round = column("round", lambda r: r.round)
-    closed = column("closed", lambda r: when(r.closed_at))
+    closed = column("closed", lambda r: when(r.closed_at), ordering="closed_at")
     tool_link = column("tool", lambda r: link("agents_tool", r.tool_id, r.tool_name))
     agent_link = column("agent", lambda r: link("agents_agent", r.agent_id, r.agent_name))
     run_link = column("run", lambda r: link("agents_run", r.run_id, r.run_id))
@@ -105,8 +171,35 @@ class ApprovalRequestAdmin(LongTableAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         requests: QuerySet[Any] = super().get_queryset(request)
         # The first arguments, for the list; the page of one request reads the long texts itself.
-        shown: QuerySet[Any] = requests.annotate(first=pretty("arguments", 2 * LIST_CHARACTERS))
-        return shown.defer("arguments", "context", "output")
+        shown: QuerySet[Any] = requests.annotate(
+            first=pretty("arguments", 2 * LIST_CHARACTERS),
+            asked=Case(When(decision__arguments__isnull=False, then=F("arguments"))),
+            outcome_word=history.OUTCOME,
+        )
+        return shown.defer("arguments", "model_arguments", "args_schema", "context", "output")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PastRequests]:
+        return PastRequests
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "History", **(extra_context or {})})
+
+    def get_urls(self) -> list[URLPattern]:
+        urls: list[URLPattern] = super().get_urls()
+        return [path("export/", self.admin_site.admin_view(self.export), name="hitl_history_export"), *urls]
+
+    def export(self, request: HttpRequest) -> HttpResponseBase:
+        """The list as it is filtered, all of it, as CSV."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        refuse_nul(request)
+        with borrowed_connection():  # a slow reader must not keep it
+            try:
+                found = self.get_changelist_instance(request).queryset
+            except IncorrectLookupParameters:
+                raise BadRequest("A filter has a value that cannot be.") from None
+        headers = {"Content-Disposition": 'attachment; filename="history.csv"', "Cache-Control": "no-store"}
+        return StreamingHttpResponse(history.export(found), content_type="text/csv; charset=utf-8", headers=headers)
 
     def found(self, term: str) -> Q:
         return has_id(term) | has_id(term, "run_id")
@@ -114,6 +207,11 @@ class ApprovalRequestAdmin(LongTableAdmin):
     def panels(self, request: HttpRequest, obj: ApprovalRequest) -> Iterator[Panel]:
         texts = read(obj, arguments=pretty("arguments"), output="output")
         yield Panel("Arguments", json_block(texts["arguments"]))
+        if changes := edit_of(obj):
+            rows = ((cut(c.name), _whole(c.before), _whole(c.after)) for c in changes)
+            yield Panel("Changed by the operator, and run so", table(["argument", "asked", "approved"], rows))
+        if (answer := decision_of(obj).answer) is not None:
+            yield Panel("Answered in the tool's place", block(answer))
         if obj.output is not None:
             yield Panel("Output", block(texts["output"]))
         yield Panel("What led to it", conversation(obj), is_open=False)

@@ -146,7 +146,7 @@ class ApprovalRequest(models.Model):
                 condition=Q(settled_at__isnull=True) & ~Q(status="pending"),
                 name="closed_and_not_settled",
             ),
-            # The console's list of what was closed in the last minutes.
+            # The console's list of what was closed in the last minutes; the history and its export.
             models.Index(fields=["-closed_at"], name="requests_last_closed_first"),
             # The admin's filters, which offer what the newest have.
             models.Index(fields=["-created_at"], name="requests_newest_first"),

@@ -269,3 +269,18 @@ def test_a_stopped_worker_hands_its_runs_on_and_its_wrong_clock_changes_nothing(
         assert fragile.decide(pending["hitl"]["request_id"], "approved").status_code == 200
     assert [stream.finish()["status"] for stream in streams] == ["success"] * 6
     assert world.count(text) == 6
+
+
+def test_an_edit_that_is_approved_while_its_worker_dies_is_what_runs(
+    fragile: Live, tools: dict[str, str], world: Listener
+) -> None:
+    agent, text = make_agent(fragile, world, tools["a"]), new_text()
+    stream = fragile.run(agent, text)
+    request_id = asked(fragile, stream)["a"]
+    fragile.kill("celery")
+    body = {"request_id": request_id, "decision": "approved", "arguments": {"text": f"{text}, edited"}}
+    assert fragile.client.post("/agents/hitl/decision", json=body).status_code == 200
+    fragile.kill("celery")
+    assert "The operator changed the arguments" in stream.finish(60)["content"]
+    assert (world.count(text), world.count(f"{text}, edited")) == (0, 1)
+    assert stream.result(request_id)["metadata"]["tool_info"]["args"] == {"text": f"{text}, edited"}
