@@ -51,14 +51,14 @@ document.addEventListener("keydown", (event) => {
         if (event.repeat || performance.now() - openedAt < READY_MS) return;
         if (found.disabled) say("Approving is off until all of it has been shown.");
         else found.click();
+        if (found.matches("summary")) enter(found.parentElement);
     }
     event.preventDefault();
 });
 
 // What opens takes the focus, so that the next key is for it.
-document.addEventListener("toggle", ({ target }) => {
-    if (target.open && target.matches(".aip-act")) target.querySelector(".aip-act-body :is(input:not([type=hidden]), textarea, button)").focus();
-}, true);
+const enter = (act) => { if (act?.open) act.querySelector(".aip-act-body :is(input:not([type=hidden]), textarea, button)").focus(); };
+document.addEventListener("toggle", ({ target }) => { if (target.matches(".aip-act")) enter(target); }, true);
 
 if (bulk) document.addEventListener("change", () => {
     document.getElementById("aip-picked").textContent = selected().length;

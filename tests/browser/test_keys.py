@@ -1,0 +1,218 @@
+"""Hands on the keyboard: a key decides what is on the screen, and nothing while somebody types."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.asking import ask, card, make_agent, open_request
+from tests.browser.conftest import Login
+from tests.listener import Listener
+from tests.live import Live, Stream
+
+QUEUE = 30
+BY_API = 10
+
+
+@pytest.fixture(scope="module")
+def agent(people: Live, reporter: dict[str, Any], world: Listener) -> str:
+    return make_agent(people, reporter, world, name="typist")
+
+
+@pytest.fixture
+def asked(people: Live, agent: str) -> Iterator[list[tuple[Stream, str]]]:
+    """Three requests of the same age; what is left of them is skipped."""
+    found = [ask(people, agent) for _ in range(3)]
+    yield found
+    for stream, request_id in found:
+        people.decide(request_id, "skipped")
+        stream.finish()
+
+
+def ready(page: Page) -> None:
+    """A key acts a moment after a page was opened: one that was meant for the page before must not."""
+    page.wait_for_function("typeof openedAt === 'number' && performance.now() - openedAt > READY_MS")
+
+
+def test_a_queue_of_thirty_is_decided_by_keyboard_alone_while_others_are_decided_by_api(
+    people: Live, reporter: dict[str, Any], world: Listener, login: Login
+) -> None:
+    name = f"queue {uuid.uuid4()}"
+    agent = make_agent(people, reporter, world, name=name)
+    texts = [f"{name} {i}" for i in range(QUEUE + BY_API)]
+    streams = [people.run(agent, text) for text in texts]
+    ids = {stream.await_pending()[0]["hitl"]["request_id"]: text for stream, text in zip(streams, texts, strict=True)}
+    by_api = list(ids)[2 :: len(ids) // BY_API][:BY_API]
+    page = login(people, "omar")
+    page.goto(f"{people.url}/admin/inbox/?agent={name}")
+    decided: dict[str, str] = {}
+
+    def decide_others() -> None:
+        for request_id in by_api:
+            answer = people.decide(request_id, "rejected", "by API")
+            if answer.status_code == 200:
+                decided[request_id] = "rejected"
+
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/admin/inbox/*-*/?agent=*")
+    other = threading.Thread(target=decide_others)
+    other.start()
+    ours: dict[str, str] = {}
+    keys = [("a", "approved"), ("s", "skipped"), ("r", "rejected")]
+    while "/inbox/?" not in page.url:
+        ready(page)
+        here, shown = page.url, page.locator(".aip-request").get_attribute("data-id")
+        assert shown is not None
+        assert ids[shown] in page.locator(".aip-what .aip-text").first.inner_text()
+        if page.locator(".aip-closing").count():  # decided by API while it was opened
+            page.keyboard.press("j" if page.locator("[data-key=j]").count() else "Escape")
+        else:
+            key, word = keys[len(ours) % 3]
+            page.keyboard.press(key)
+            if key == "r":
+                page.keyboard.press("ArrowDown")
+                page.keyboard.press("Enter")
+            page.wait_for_function(
+                "here => location.href !== here || document.querySelector('.aip-closing') !== null", arg=here
+            )
+            ours[shown] = word
+        page.wait_for_load_state()
+    other.join(30)
+    rows = people.rows(
+        "SELECT d.request_id::text, d.decision, d.source, r.arguments->>'text', r.seal, d.seal"
+        " FROM hitl_decision d JOIN hitl_approvalrequest r ON r.id = d.request_id WHERE r.agent_name = %s",
+        name,
+    )
+    assert len(rows) == len(ids) == QUEUE + BY_API
+    for request_id, word, source, text, seal, run in rows:
+        assert text == ids[request_id]
+        assert word == (decided if source == "api" else ours)[request_id]
+        assert run == (seal if word == "approved" else "")
+    assert sum(1 for row in rows if row[2] == "console") >= QUEUE
+    for stream in streams:
+        stream.finish()
+    for request_id, text in ids.items():
+        word = next(row[1] for row in rows if row[0] == request_id)
+        assert world.count(text) == (1 if word == "approved" else 0)
+
+
+def test_j_and_k_move_enter_opens_escape_goes_back_and_slash_searches(
+    people: Live, asked: list[tuple[Stream, str]], login: Login
+) -> None:
+    page = login(people, "omar")
+    page.goto(f"{people.url}/admin/inbox/?agent=typist")
+    ready(page)
+    for key, at in [("j", 0), ("j", 1), ("j", 2), ("j", 2), ("k", 1)]:
+        page.keyboard.press(key)
+        expect(card(page, asked[at][1])).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/{asked[1][1]}/?agent=typist")
+    ready(page)
+    page.keyboard.press("j")
+    page.wait_for_url(f"**/{asked[2][1]}/?agent=typist")
+    ready(page)
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/admin/inbox/?agent=typist")
+    page.keyboard.press("/")
+    expect(page.locator("#aip-search")).to_be_focused()
+    page.keyboard.type("ajx?")
+    expect(page.locator("#aip-search")).to_have_value("ajx?")
+    page.keyboard.press("Escape")
+    expect(page.locator("#aip-search")).not_to_be_focused()
+
+
+def test_keys_never_act_while_somebody_types_nor_through_a_dialog(
+    people: Live, asked: list[tuple[Stream, str]], login: Login
+) -> None:
+    page = login(people, "omar")
+    open_request(page, people, asked[0][1])
+    ready(page)
+    note = page.get_by_label("Your words to the agent, with")
+    note.focus()
+    page.keyboard.type("a reason: skip, as asked")
+    expect(note).to_have_value("a reason: skip, as asked")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    for key in "asejx":
+        page.keyboard.press(key)
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.keyboard.press("r")
+    expect(page.locator("[name=reason]").first).to_be_focused()
+    for key in "asejx":
+        page.keyboard.press(key)
+    page.keyboard.press("Escape")
+    expect(page.locator("[name=reason]").first).to_be_hidden()
+    assert asked[0][1] in page.url
+    assert people.rows("SELECT count(*) FROM hitl_decision WHERE request_id = %s", asked[0][1]) == [(0,)]
+
+
+def test_keys_can_be_switched_off_and_stay_off(people: Live, asked: list[tuple[Stream, str]], login: Login) -> None:
+    page = login(people, "omar")
+    page.get_by_role("button", name="Keys").click()
+    page.get_by_label("Single keys act").uncheck()
+    page.get_by_role("button", name="Close").click()
+    open_request(page, people, asked[0][1])
+    ready(page)
+    for key in "asrej?":
+        page.keyboard.press(key)
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.locator(".aip-act[open]")).to_have_count(0)
+    assert asked[0][1] in page.url
+    assert people.rows("SELECT count(*) FROM hitl_decision WHERE request_id = %s", asked[0][1]) == [(0,)]
+
+
+def test_a_destructive_tool_is_approved_by_a_second_press(
+    people: Live, reporter: dict[str, Any], world: Listener, login: Login
+) -> None:
+    agent = make_agent(people, reporter, world, destructive=True)
+    stream, request_id = ask(people, agent)
+    page = login(people, "omar")
+    expect(card(page, request_id).get_by_role("button", name="Approve")).to_have_count(0)
+    open_request(page, people, request_id)
+    ready(page)
+    page.keyboard.press("a")
+    expect(page.get_by_role("button", name="Let it run")).to_be_focused()
+    assert request_id in [request["request_id"] for request in people.pending()]
+    page.keyboard.press("a")
+    expect(page.get_by_text("You approved the call of reporter")).to_be_visible()
+    stream.finish()
+    assert stream.result(request_id)["metadata"]["hitl"]["decision"] == "approved"
+
+
+def test_many_are_selected_by_key_and_decided_at_once_each_with_its_result(
+    people: Live, asked: list[tuple[Stream, str]], login: Login
+) -> None:
+    page = login(people, "omar")
+    page.goto(f"{people.url}/admin/inbox/?agent=typist")
+    ready(page)
+    for key in "jxjjx":
+        page.keyboard.press(key)
+    expect(page.locator("#aip-picked")).to_have_text("2")
+    people.decide(asked[2][1], "rejected", "by API")
+    page.keyboard.press("s")
+    expect(page.get_by_role("button", name="Skip all that is selected")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="1 decided, 1 not")).to_be_visible()
+    words = dict(people.rows("SELECT request_id::text, decision FROM hitl_decision"))
+    assert [words.get(request_id) for _, request_id in asked] == ["skipped", None, "rejected"]
+
+
+def test_approving_is_off_until_all_of_a_long_call_was_shown(people: Live, agent: str, login: Login) -> None:
+    page = login(people, "omar")
+    stream, request_id = ask(people, agent, "line\n" * 200)
+    open_request(page, people, request_id)
+    ready(page)
+    expect(page.get_by_role("button", name="Approve", exact=True)).to_be_disabled()
+    page.keyboard.press("a")
+    assert request_id in [request["request_id"] for request in people.pending()]
+    page.locator(".aip-what").get_by_role("button", name="Show all (1,000 characters)").click()
+    page.keyboard.press("a")
+    expect(page.get_by_text("You approved the call of reporter")).to_be_visible()
+    stream.finish()
