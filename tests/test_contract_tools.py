@@ -217,10 +217,10 @@ def test_4_3_calls_of_a_deleted_tool_do_not_run_in_runs_under_way(server: Live, 
     stream = server.run(agent, "Bob")
     (asked,) = stream.await_pending()
     server.client.delete(f"/tools/{tool['id']}")
-    assert server.decide(asked["hitl"]["request_id"], "approved").status_code == 200
     assert (
         stream.finish()["content"] == "tools_greeter: This tool was deleted, so the call did not run. Go on without it."
     )
+    assert server.decide(asked["hitl"]["request_id"], "approved").status_code == 409
 
 
 @pytest.mark.parametrize("tool_id", [UNKNOWN_TOOL, "no-uuid", "%00", "a" * 5000])
