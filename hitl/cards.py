@@ -94,7 +94,7 @@ def closing(row: ApprovalRequest, decision: Decision) -> str:
         case Status.PENDING | Status.TIMEOUT_SKIP:
             return "Nobody decided in time, so the step was skipped"
         case Status.CANCELLED:
-            return "Cancelled with its run"
+            return "Cancelled, because its run ended or its tool was deleted"
         case _:
             where = "over the API" if decision.source == Source.API else "in the console"
             return f"{what(row, decision)} by {visible(decision.decided_by_name)} {where}"

@@ -47,5 +47,5 @@ def describe_closing(request: ApprovalRequest) -> str:
     if request.status == Status.TIMEOUT_SKIP:
         return f"This request ran out of time at {at}; the step was skipped."
     if request.status == Status.CANCELLED:
-        return f"This request was cancelled with its run at {at}."
+        return f"This request was cancelled at {at}: its run ended, or its tool was deleted."
     return f"This request was already {request.outcome} by {request.decision.decided_by_name} at {at}."
