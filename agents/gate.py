@@ -13,7 +13,7 @@ from uuid import UUID
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, interrupt
 
@@ -27,6 +27,7 @@ from agents.outcomes import CHANGED, MORE_STARTS, NOT_REPEATED, NOT_STARTED, UNK
 from agents.steps import Steps, namespace
 from agents.toolbox import ToolGone
 from aip.db import patiently
+from aip.parsers import MAX_DEPTH, is_deeper_than
 from hitl import approvals, executions, waiting
 from hitl.calls import Call, changes
 from hitl.models import ApprovalRequest, Execution, Status
@@ -63,9 +64,7 @@ class Gate(AgentMiddleware[Any, Any]):
         # Calls of the leader may wait meanwhile, and have their effect sooner if they go on listening.
         with self.attempt.busy(gated=False) if self.steps.is_sub_agent else nullcontext():
             response = handler(request)
-        number = max((len(m.tool_calls) for m in response.result if isinstance(m, AIMessage)), default=0)
-        if number > MAX_CALLS:
-            raise StepLimitReached(f"The model asked for {number} tools in one step; {MAX_CALLS} are carried at most.")
+        _check([call for m in response.result if isinstance(m, AIMessage) for call in m.tool_calls])
         response.result = [readable(m) if isinstance(m, AIMessage) else m for m in response.result]
         return response
 
@@ -287,6 +286,14 @@ class Gate(AgentMiddleware[Any, Any]):
             request=approval,
         )
         events.append(run, f"result:{namespace(request)}", self.steps.placed(payload))
+
+
+def _check(calls: list[ToolCall]) -> None:
+    """Raises StepLimitReached for what cannot be carried."""
+    if len(calls) > MAX_CALLS:
+        raise StepLimitReached(f"The model asked for {len(calls)} tools in one step; {MAX_CALLS} are carried at most.")
+    if any(is_deeper_than(MAX_DEPTH, call["args"]) for call in calls):
+        raise StepLimitReached(f"The model asked for a tool with arguments nested more than {MAX_DEPTH} levels deep.")
 
 
 def _look(request_id: UUID) -> tuple[ApprovalRequest, float]:

@@ -25,7 +25,7 @@ def read_object(body: bytes) -> dict[str, Any]:
 def read_json(text: bytes, what: str) -> Any:
     """The JSON value in `text`, which PostgreSQL can hold. Raises ParseError, which says of `what` what is wrong."""
     data = _read(text, what)
-    if _is_deeper_than(MAX_DEPTH, data):
+    if is_deeper_than(MAX_DEPTH, data):
         raise ParseError(f"{what} is nested more than {MAX_DEPTH} levels deep; make it flatter.")
     if storable(data) != data:
         raise ParseError(
@@ -58,7 +58,7 @@ def _read(text: bytes, what: str) -> Any:
         raise ParseError(f"{what} holds a number with thousands of digits; send a shorter one.") from None
 
 
-def _is_deeper_than(levels: int, data: Any) -> bool:
+def is_deeper_than(levels: int, data: Any) -> bool:
     level = [data]
     for _ in range(levels):
         level = [child for value in level for child in _children(value)]

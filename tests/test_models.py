@@ -64,6 +64,12 @@ def test_arguments_that_are_not_json(server: Live, models: ModelServer) -> None:
     assert "not JSON" in reason(run_on(server, "openai", "mumbler"))
 
 
+def test_arguments_that_are_nested_too_deep_end_the_run_and_say_so(server: Live, models: ModelServer) -> None:
+    text = '{"text": ' + "[" * 300 + "]" * 300 + "}"
+    models.scripts["digger"] = lambda _: calls(tool_call("reporter", text, "call_1"))
+    assert "nested more than 100 levels deep" in reason(run_on(server, "openai", "digger"))
+
+
 def test_a_tool_that_the_agent_does_not_have_is_told_to_the_model(server: Live, models: ModelServer) -> None:
     models.scripts["dreamer"] = lambda body: (
         says("Never mind.") if tool_results(body) else calls(tool_call("no_such_tool", {}, "call_1"))
