@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from aip.db import from_now
 from hitl import approvals, inbox
@@ -137,3 +139,36 @@ def test_a_bulk_decision_about_nothing_or_too_much_decides_nothing(operator: Cli
     assert decide(looker, "approved", request).status_code == 403
     assert operator.get("/admin/inbox/bulk/").headers["Location"] == "/admin/inbox/"
     assert not Decision.objects.exists()
+
+
+COPY = """
+INSERT INTO hitl_approvalrequest (id, run_id, agent_id, agent_name, checkpoint_ns, round, reason, tool_id, tool_version,
+    tool_name, tool_call_id, arguments, args_schema, context, seal, status, timeout_seconds, created_at, timeout_at,
+    execution)
+SELECT gen_random_uuid(), gen_random_uuid(), agent_id, agent_name, checkpoint_ns, round, reason, tool_id, tool_version,
+    tool_name, tool_call_id, arguments, args_schema, context, seal, status, timeout_seconds, created_at,
+    timeout_at + n * interval '1 ms', execution
+FROM hitl_approvalrequest, generate_series(1, %s) n WHERE id = %s
+"""
+
+
+def test_ten_thousand_cost_as_many_statements_as_ten(operator: Client) -> None:
+    request = open_one(timeout_seconds=3600)
+    paths = ["/admin/inbox/", "/admin/inbox/?tool=send_mail&q=jane", f"/admin/inbox/{request.pk}/"]
+
+    def statements(copies: int) -> list[int]:
+        with connection.cursor() as cursor:
+            cursor.execute(COPY, [copies, request.pk])
+        found = []
+        for path in paths:
+            with CaptureQueriesContext(connection) as queries:
+                assert operator.get(path).status_code == 200
+            found.append(len(queries))
+        return found
+
+    statements(1)
+    few = statements(8)
+    assert operator.get("/admin/inbox/").context["total"] == "10"
+    assert statements(9_990) == few
+    assert max(few) <= 14
+    assert operator.get("/admin/inbox/").context["total"] == "more than 1,000"
