@@ -88,7 +88,7 @@ async def _answer_with_events(receive: Receive, send: Send, begin: Callable[...,
         if found is None:
             logger.exception("A stream could not be opened")
             found = 500, errors.SERVER_ERROR
-        await _answer(send, *found)
+        await _answer(send, *found, allowed=e.allowed if isinstance(e, _OtherMethod) else None)
         return
     await send(
         {
@@ -100,10 +100,16 @@ async def _answer_with_events(receive: Receive, send: Send, begin: Callable[...,
     await _until_disconnect(receive, _send_all(send, run_id, after))
 
 
+class _OtherMethod(MethodNotAllowed):
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__(method, f"This takes {allowed}, not {method}.")
+        self.allowed = allowed
+
+
 def _admit(method: str, headers: Headers, *, allowed: str, permission: str) -> User:
     user = auth.user_of(headers.get("x-api-key", ""))
     if method != allowed:
-        raise MethodNotAllowed(method, f"This takes {allowed}, not {method}.")
+        raise _OtherMethod(method, allowed)
     if not user.has_perm(permission):
         raise PermissionDenied
     return user
@@ -153,8 +159,10 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def _answer(send: Send, status: int, body: dict[str, Any]) -> None:
+async def _answer(send: Send, status: int, body: dict[str, Any], *, allowed: str | None = None) -> None:
     headers = [(b"content-type", b"application/json")]
+    if allowed:
+        headers.append((b"allow", allowed.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(body).encode()})
 

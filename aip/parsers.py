@@ -73,10 +73,8 @@ def _children(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-class ObjectParser(BaseParser):
+class _Parser(BaseParser):
     """JSON objects only."""
-
-    media_type = "application/json"
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -84,7 +82,13 @@ class ObjectParser(BaseParser):
         return read_object(stream.read())
 
 
-class CurlParser(ObjectParser):
-    """What curl sends with -d: JSON that is labelled as a form."""
+class ObjectParser(_Parser):
+    """What is described and labelled as it is."""
+
+    media_type = "application/json"
+
+
+class CurlParser(_Parser):
+    """What curl sends with -d: JSON that is labelled as a form. Read, and not described."""
 
     media_type = "application/x-www-form-urlencoded"

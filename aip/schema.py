@@ -8,11 +8,14 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
-PAGING = [
-    OpenApiParameter("limit", int, description="1 to 100; without it, all"),
-    OpenApiParameter("page", int, description="From 1"),
-]
-OFFSET = [OpenApiParameter("offset", int), OpenApiParameter("limit", int, description="1 to 1000")]
+
+def _whole(name: str, low: int, high: int, description: str = "") -> OpenApiParameter:
+    return OpenApiParameter(name, {"type": "integer", "minimum": low, "maximum": high}, description=description)
+
+
+PAGE = _whole("page", 1, 10**6)
+PAGING = [_whole("limit", 1, 100, "Without it, all"), PAGE]
+OFFSET = [_whole("offset", 0, 10**6), _whole("limit", 1, 1000)]
 
 FILTERS = [
     OpenApiParameter("name", str, description="A part of the name, in capital or small letters"),
@@ -27,8 +30,8 @@ FILTERS = [
     OpenApiParameter("metadata.{key}", str, description="The value of one entry of the metadata"),
 ]
 RUN_FILTERS = [
-    OpenApiParameter("limit", int, description="1 to 100; 20 without it"),
-    OpenApiParameter("page", int, description="From 1"),
+    _whole("limit", 1, 100, "20 without it"),
+    PAGE,
     OpenApiParameter(
         "status",
         str,

@@ -61,6 +61,15 @@ RUN_FORM: dict[str, Any] = {
         "gl_connectors_token": {"type": "string", "description": f"{NO_EFFECT}, and is neither stored nor logged"},
     },
 }
+STREAMED = {
+    "type": "object",
+    "description": "One server-sent event",
+    "required": ["data"],
+    "properties": {
+        "id": {"type": "string", "description": "Its number in the run"},
+        "data": {"type": "string", "description": "A JSON object, or `[DONE]` as the last"},
+    },
+}
 
 
 def _id_in_path(name: str) -> dict[str, Any]:
@@ -68,18 +77,24 @@ def _id_in_path(name: str) -> dict[str, Any]:
 
 
 def add_streams(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """The paths as the contract spells them, and the endpoints that answer with a run's events.
+    """The paths and the ids in them as the contract spells them, and the endpoints that answer with a run's events.
 
     The latter are served in front of Django and so unseen by its URLs.
     """
     result["paths"] = {
         path if path in SLASHED else path.rstrip("/"): operations for path, operations in result["paths"].items()
     }
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            operation["parameters"] = [
+                _id_in_path(entry["name"]) if entry["in"] == "path" else entry
+                for entry in operation.get("parameters", [])
+            ]
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     stream = {
         "description": "The stream; each event has the id that a client gives to go on after it. "
         "Those of the kind `token`, pieces of what the model says, have none: they are not kept",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": STREAMED}},
         "headers": {"X-Run-ID": {"schema": {"type": "string", "format": "uuid"}}},
     }
     result["paths"]["/agents/{agent_id}/runs/{run_id}/stream"] = {

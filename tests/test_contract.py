@@ -179,8 +179,18 @@ def test_1_5_every_error_has_a_message_in_the_one_shape(server: Live, method: st
     is_error(server.client.request(method, path), status)
 
 
-def test_1_5_a_wrong_method_is_told_the_right_ones(server: Live) -> None:
-    assert "takes GET, POST" in is_error(server.client.delete("/agents/"), 405)
+@pytest.mark.parametrize(
+    ("method", "path", "takes"),
+    [
+        ("DELETE", "/agents/", "GET, POST"),
+        ("GET", f"/agents/{UNKNOWN}/run", "POST"),
+        ("POST", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/stream", "GET"),
+    ],
+)
+def test_1_5_a_wrong_method_is_told_the_right_ones(server: Live, method: str, path: str, takes: str) -> None:
+    answer = server.client.request(method, path)
+    assert f"takes {takes}" in is_error(answer, 405)
+    assert answer.headers["Allow"].startswith(takes)
 
 
 # 3.1 POST /tools/upload
