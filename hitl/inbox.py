@@ -22,7 +22,7 @@ from hitl.cards import cards
 from hitl.console import DECIDE, may_view, page
 from hitl.models import ApprovalRequest
 
-CARDS = 50
+CARDS = 25
 RECENT_CARDS = 10
 # Beyond this the exact number helps nobody, and counting takes longer than all else.
 COUNTED = 1000

@@ -121,7 +121,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any], float, str]] = [
         "",
     ),
 ]
-SHOTS = {"light": (1440, 900), "dark": (1440, 900), "phone": (360, 760)}
+SHOTS = {"light": (1440, 1000), "dark": (1440, 1000), "phone": (360, 1000)}
 
 
 def main(docs: Path = DOCS) -> None:
@@ -183,15 +183,14 @@ def shoot(
         page.wait_for_timeout(500)
         act()
         page.wait_for_timeout(300)
-        page.screenshot(path=docs / f"{what}-{name}.png", full_page=True)
+        page.screenshot(path=docs / f"{what}-{name}.png")
 
     def press(*keys: str) -> Callable[[], None]:
         return lambda: [page.keyboard.press(key) for key in keys] and None
 
-    shot("inbox", "inbox/", press("j", "j"))
+    shot("inbox", "inbox/", press(*("jj" if name != "phone" else "")))
     shot("selected", "inbox/", press("j", "x", "j", "j", "x"))
     shot("request", f"inbox/{requests['recruiter']}/")
-    shot("payment", f"inbox/{requests['bookkeeper']}/")
     shot("destructive", f"inbox/{requests['janitor']}/", press("a"))
     shot("reject", f"inbox/{requests['bookkeeper']}/", press("r"))
     shot(
