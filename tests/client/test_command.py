@@ -1,5 +1,6 @@
 """The `aip` command that the published client installs, started as a person starts it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,8 @@ def test_agents_run_waits_at_a_pause_and_finishes_after_the_decision(
     assert process.returncode == 0, errors
     assert "Recorded: send the offer" in output
     assert "Looks good" in output
+    shown = [line.strip() for line in output.splitlines()]
+    root = next(i for i, line in enumerate(shown) if re.match(r"🤖 Agent .*✓$", line))
+    steps = [line for line in shown[root:] if line.startswith(("├─", "└─"))]
+    assert any(re.match(r"├─ 🔧 Record .* — \[\d+ms\] ✓$", line) for line in steps)
+    assert '├─      action: "send the offer"' in steps
