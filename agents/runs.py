@@ -207,8 +207,12 @@ def lose_expired() -> int:
 
 def _all_are_due() -> None:
     """Let the next look of the sweep queue again all that waits for a worker."""
-    with_news = Q(status=Status.WAITING, pk__in=approvals.news().values("run_id"))
-    Run.objects.filter(Q(status=Status.QUEUED) | with_news).update(requeue_at=Now(), requeues=0)
+    with_news = approvals.news().values("run_id")
+    for waiting in (
+        Run.objects.filter(status=Status.QUEUED),
+        Run.objects.filter(status=Status.WAITING, pk__in=with_news),
+    ):
+        waiting.update(requeue_at=Now(), requeues=0)
 
 
 def resume(run_id: UUID) -> None:

@@ -1,8 +1,6 @@
-"""Durations and foreign texts as operators read them."""
+"""Durations as operators read them."""
 
 from django import template
-
-from aip import text
 
 register = template.Library()
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -22,9 +20,3 @@ def seconds(value: float) -> str:
         if len(parts) == 2:
             break
     return " ".join(parts) or "0 s"
-
-
-@register.filter
-def visible(value: str) -> str:
-    """A text that others wrote, with every character that would deceive its reader spelled out."""
-    return text.visible(value)

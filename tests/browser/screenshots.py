@@ -68,16 +68,12 @@ class RunSql(BaseTool):
         return "Done."
 """,
 }
-OFFER = """Dear Jane,
-
-thank you for the conversations of the last weeks. We are happy to offer you the position of a site engineer in our
-team in Graz, from 1 March on.
-
-You would lead the work on the new depot together with Maria and Tom. The contract is attached; please tell us by
-Friday whether you would like to join us.
-
-Best regards
-The recruiting team"""
+OFFER = (
+    "Dear Jane,\n\nthank you for the conversations of the last weeks. We are happy to offer you the position of a site "
+    "engineer in our team in Graz, from 1 March on.\n\nYou would lead the work on the new depot together with Maria "
+    "and Tom. The contract is attached; please tell us by Friday whether you would like to join us.\n\nBest regards\n"
+    "The recruiting team"
+)
 PURGE = """DELETE FROM customers
 WHERE last_order < now() - interval '3 years'
   AND id NOT IN (SELECT customer_id FROM contracts WHERE ends_at > now());"""
