@@ -15,7 +15,8 @@ def test_every_promise_holds_while_processes_are_killed_at_random(fragile: Live)
     with listening() as listener:
         account = Drill(fragile, listener, plan).run()
     assert account.broken == [], f"seed {plan.seed}"
-    assert account.started >= account.finished == 20
+    # A start that was not answered may have been one all the same.
+    assert account.started == account.finished >= 20
     assert sum(listener.heard.values()) > 0
 
 
