@@ -1,5 +1,6 @@
 """Hands on the keyboard: a key decides what is on the screen, and nothing while somebody types."""
 
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -216,3 +217,24 @@ def test_approving_is_off_until_all_of_a_long_call_was_shown(people: Live, agent
     page.keyboard.press("a")
     expect(page.get_by_text("You approved the call of reporter")).to_be_visible()
     stream.finish()
+
+
+def test_what_is_typed_after_e_goes_into_the_form_and_decides_nothing(
+    people: Live, asked: list[tuple[Stream, str]], login: Login
+) -> None:
+    _, request_id = asked[0]
+    page = login(people, "omar")
+    open_request(page, people, request_id)
+    ready(page)
+    page.keyboard.press("e")
+    field = page.locator("#aip-edit [name='argument.text']")
+    expect(field).to_be_focused()
+    ready(page)
+    page.keyboard.press("Control+End")
+    page.keyboard.type(" skip")
+    expect(field).to_have_value(re.compile("please act .* skip$"))
+    page.locator("h2").first.click()  # and out of it, no letter decides either
+    for key in "swrta":
+        page.keyboard.press(key)
+    expect(field).to_be_visible()
+    assert people.rows("SELECT status FROM hitl_approvalrequest WHERE id = %s", request_id) == [("pending",)]

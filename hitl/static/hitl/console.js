@@ -104,7 +104,7 @@ function show(list) {
     pick("aip-list").replaceWith(document.adoptNode(list));
     fold();
     tick();
-    pick("aip-list").querySelector(".aip-problem")?.focus();
+    pick("aip-list").querySelector(".aip-problem, [autofocus]")?.focus();
 }
 
 // One look at a time; what was heard meanwhile is one more look.

@@ -1,4 +1,4 @@
-// Hands on the keyboard. What a key does stands at the element that it presses: `data-key`.
+// What a key does stands at the element that it presses: `data-key`.
 const OFF = "aip-keys-off", READY_MS = 400; // a key that was meant for the page before must not decide on this one
 const help = document.getElementById("aip-help"), keysOn = document.getElementById("aip-keys-on"), bulk = document.getElementById("aip-bulk");
 const openedAt = performance.now();
@@ -23,10 +23,11 @@ function leave(act, target) {
 }
 
 // Where a key looks for what it presses: in what is open around the focus, else in what is selected, else at hand.
+// While arguments are edited that is the form: a letter that missed its field must decide nothing.
 function scope(act) {
     if (act) return act.querySelector(".aip-act-body");
     if (selected().length) return bulk;
-    return document.getElementById("aip-waiting") ? currentCard() : document;
+    return document.getElementById("aip-waiting") ? currentCard() : document.getElementById("aip-edit") ?? document;
 }
 
 document.addEventListener("keydown", (event) => {
