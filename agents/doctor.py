@@ -75,7 +75,8 @@ def _named(ids: Iterable[Any]) -> str:
 def _settings() -> Iterator[Finding]:
     for message in checks.run_checks(databases=["default"]):
         if message.level >= checks.WARNING:
-            yield Finding(f"A setting is wrong: {message.msg}", message.hint or "see the table of settings")
+            remedy = message.hint or "see the table of settings"
+            yield Finding(f"A setting is wrong: {str(message.msg).rstrip('.')}", remedy.rstrip("."))
 
 
 def _migrations() -> Iterator[Finding]:

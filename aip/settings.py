@@ -148,6 +148,8 @@ DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env("REDIS_URL") or embedded.redis_url(DATA_DIR)
+if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
+    raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://")
 CHANNEL_LAYERS = {
     "default": {
         # This layer keeps no group in Redis, so that a wipe deafens nobody.

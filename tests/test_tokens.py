@@ -6,6 +6,8 @@ from typing import Any
 from tests.live import Event, Live, Stream
 from tests.model_server import ModelServer, calls, says, tool_call, tool_results
 
+# By then a stream listens. What is said before is not heard, and stands in the last event.
+LISTENS_SECONDS = 0.4
 TEXT = "One two three four five six seven eight nine ten. "
 
 
@@ -55,6 +57,7 @@ def test_what_is_heard_is_not_kept(server: Live, models: ModelServer) -> None:
 def test_the_words_before_a_call_come_before_it(server: Live, models: ModelServer, reporter: Event) -> None:
     wanted = calls(tool_call("reporter", {"text": "said", "more": "x" * 50}, "call_1")) | {"content": "I will report."}
     models.scripts["polite"] = lambda body: says("Done.") if tool_results(body) else wanted
+    models.pauses["polite"] = LISTENS_SECONDS
     stream = server.run(agent(server, "polite", tools=[reporter["id"]]), "go")
     assert stream.finish()["content"] == "Done."
     told = [(kind(e), e["content"]) for e in stream.events if kind(e) in ("token", "agent_thinking_step")]
@@ -80,6 +83,7 @@ def test_a_sub_agent_speaks_in_its_result_alone(server: Live, models: ModelServe
     models.scripts["top"] = lambda body: (
         says("Said on top.") if tool_results(body) else calls(tool_call("sub", {"task": "speak"}, "call_1"))
     )
+    models.pauses["top"] = LISTENS_SECONDS
     sub = agent(server, "sub", name="sub")
     stream = server.run(agent(server, "top", agents=[sub]), "go")
     final = stream.finish()

@@ -153,7 +153,7 @@ def test_it_applies_migrations_that_are_missing() -> None:
 def test_it_names_a_setting_that_is_wrong(settings: Any) -> None:
     settings.OPENAI_BASE_URL = "nowhere"
     (finding,) = doctor.examine()
-    assert finding.what == "A setting is wrong: 'nowhere' is not an address of a model server."
+    assert finding.what == "A setting is wrong: 'nowhere' is not an address of a model server"
     assert finding.remedy.startswith("OPENAI_BASE_URL")
 
 

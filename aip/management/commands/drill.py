@@ -45,7 +45,7 @@ class Command(BaseCommand):
         over = threading.Event()
 
         def watch() -> None:
-            with tqdm(total=drill.plan.runs, unit=" runs", desc="finished") as bar:
+            with tqdm(total=drill.plan.runs, unit=" runs", desc="finished", disable=None) as bar:  # none in a file
                 while not over.wait(0.5):
                     bar.n = drill.finished()
                     bar.set_postfix(pending=drill.pending())
@@ -70,6 +70,6 @@ class Command(BaseCommand):
         for name, figure in figures.items():
             self.stdout.write(f"{name:20}{figure:>8}")
         answers = ", ".join(f"{answer}: {number}" for answer, number in sorted(account.answers.items()))
-        self.stdout.write(f"decisions and their answers: {answers}; seed {plan.seed}")
+        self.stdout.write(f"what clients were answered, who may have tried again: {answers}; seed {plan.seed}")
         for line in account.broken[:SHOWN]:
             self.stderr.write(line)
