@@ -69,7 +69,8 @@ def make_secrets(data_dir: Path) -> None:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
+            # Hex: one that began with a dash would be read as an option on a command line.
+            file.write(secrets.token_hex(32) + "\n")
             file.flush()
             os.fsync(descriptor)
         new.rename(path)
