@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from agents import toolhost
+from agents import toolframes
 from agents.descriptions import Description, ToolRejected, checked
-from agents.toolhost import MAX_OUTPUT_BYTES
+from agents.toolframes import MAX_OUTPUT_BYTES
 
 START_SECONDS = 60  # a first start may have to compile the packages
 HANDOVER_SECONDS = 10
@@ -84,9 +84,9 @@ def call(
         "start_before": start_before,
     }
     kind, text = _exchange(source, request, timeout, stop or Stop())
-    if kind == toolhost.TOO_LATE:
+    if kind == toolframes.TOO_LATE:
         raise TooLate
-    if kind != toolhost.RESULT:
+    if kind != toolframes.RESULT:
         raise ToolFailed(_explain("The tool", kind, text, timeout))
     return text
 
@@ -94,24 +94,24 @@ def call(
 def describe(source: str, *, timeout: float = 20) -> Description:
     """Load the file and ask its tool what it is. Raises ToolRejected, SandboxUnavailable."""
     kind, text = _exchange(source, {"class_name": None}, timeout, Stop())
-    if kind != toolhost.RESULT:
+    if kind != toolframes.RESULT:
         raise ToolRejected(_explain("Loading the file", kind, text, timeout))
     return checked(text)
 
 
 def _explain(subject: str, kind: bytes, text: str, timeout: float) -> str:
     match kind:
-        case toolhost.FAILED:
+        case toolframes.FAILED:
             return text
-        case toolhost.TIMED_OUT:
+        case toolframes.TIMED_OUT:
             return f"{subject} was stopped after {timeout:g} seconds."
-        case toolhost.EXITED:
+        case toolframes.EXITED:
             return f"{subject} ended its process (exit code {text}) and gave no result."
-        case toolhost.KILLED:
+        case toolframes.KILLED:
             return f"{subject} was killed by {text}; it may have used too much memory."
-        case toolhost.TOO_LARGE:
+        case toolframes.TOO_LARGE:
             return f"{subject} returned more than {MAX_OUTPUT_BYTES:,} bytes."
-        case toolhost.GARBLED:
+        case toolframes.GARBLED:
             return f"{subject} gave a result that cannot be read."
     return f"{subject} was cut off: its process was lost before it answered, and what it did is not known."
 
@@ -122,12 +122,12 @@ def _exchange(source: str, request: dict[str, Any], timeout: float, stop: Stop) 
     if answer is None:
         raise SandboxUnavailable("The helper that runs uploaded tools ended twice; see the server's log.")
     kind, payload = answer
-    if kind == toolhost.UNAVAILABLE:
+    if kind == toolframes.UNAVAILABLE:
         raise SandboxUnavailable(payload.decode())
     try:
         return kind, payload.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        return toolhost.GARBLED, ""
+        return toolframes.GARBLED, ""
 
 
 def _attempt(request: bytes, timeout: float, stop: Stop) -> tuple[bytes, bytes] | None:
@@ -137,10 +137,10 @@ def _attempt(request: bytes, timeout: float, stop: Stop) -> tuple[bytes, bytes] 
         ours.settimeout(timeout + GRACE_SECONDS)
         try:
             with stop.ends(ours):
-                toolhost.send(ours, toolhost.RESULT, request)
-                answer = toolhost.receive(ours)
-                if taken := answer[0] == toolhost.TAKEN:
-                    answer = toolhost.receive(ours)
+                toolframes.send(ours, toolframes.RESULT, request)
+                answer = toolframes.receive(ours)
+                if taken := answer[0] == toolframes.TAKEN:
+                    answer = toolframes.receive(ours)
         except TimeoutError:
             return LOST, b""
         except OSError:
@@ -166,12 +166,12 @@ class _Host:
             )
         try:
             self.control.settimeout(START_SECONDS)
-            kind, text = toolhost.receive(self.control)
+            kind, text = toolframes.receive(self.control)
             self.control.settimeout(HANDOVER_SECONDS)
         except OSError as e:
             self.end()
             raise SandboxUnavailable("The helper that runs uploaded tools did not start; see the server's log.") from e
-        if kind != toolhost.RESULT:
+        if kind != toolframes.RESULT:
             self.end()
             raise SandboxUnavailable(text.decode())
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agents import sandbox
@@ -129,6 +130,29 @@ def test_a_helper_that_died_is_replaced():
     os.kill(helper_pid(), 9)
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: run(tool("return 'back'")), range(4))) == ["back"] * 4
+
+
+def helper_and_spare() -> tuple[psutil.Process, psutil.Process, psutil.Process]:
+    """The helper, the keeper that waits for the next call, and its tool's process."""
+    helper = psutil.Process(helper_pid())
+    assert eventually(lambda: len(helper.children()) == 1 and len(helper.children(recursive=True)) == 2)
+    return helper, *helper.children(recursive=True)
+
+
+@on_linux
+@pytest.mark.parametrize("which", [1, 2], ids=["keeper", "tool"])
+def test_a_spare_that_was_killed_is_replaced(which):
+    victim = helper_and_spare()[which]
+    victim.kill()
+    assert eventually(lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE)
+    assert run(tool("return 'ran'")) == "ran"
+
+
+@on_linux
+def test_a_closed_helper_leaves_no_process():
+    processes = helper_and_spare()
+    sandbox.close()
+    assert eventually(lambda: not any(process.is_running() for process in processes))
 
 
 # Failures
