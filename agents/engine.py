@@ -52,23 +52,16 @@ class ToolSpec:
 
 
 class UploadedTool(BaseTool):
-    """An uploaded tool as the loop sees it: its schema is for the model, its code runs in the sandbox."""
+    """An uploaded tool as the model sees it. The gate carries its calls out, in the sandbox."""
 
     args_schema: dict[str, Any]
-    run_elsewhere: Callable[[dict[str, Any]], str]
 
     def _run(self, /, **arguments: Any) -> str:
-        return self.run_elsewhere(arguments)
+        raise AssertionError("The gate carries out the calls of uploaded tools.")
 
 
-def _nowhere(arguments: dict[str, Any]) -> str:
-    raise AssertionError("The gate gives each call a tool that can run.")
-
-
-def build_tool(spec: ToolSpec, run_elsewhere: Callable[[dict[str, Any]], str] = _nowhere) -> UploadedTool:
-    return UploadedTool(
-        name=spec.name, description=spec.description, args_schema=spec.args_schema, run_elsewhere=run_elsewhere
-    )
+def build_tool(spec: ToolSpec) -> UploadedTool:
+    return UploadedTool(name=spec.name, description=spec.description, args_schema=spec.args_schema)
 
 
 def build_agent(

@@ -20,14 +20,23 @@ from langgraph.types import Command, interrupt
 from agents import events, sandbox, toolbox
 from agents.attempts import Attempt
 from agents.delegation import SubAgentTool, delegate
-from agents.engine import MAX_CALLS, StepLimitReached, ToolSpec, UploadedTool, build_tool
-from agents.messages import context, readable, refusal, tool_message, with_note
+from agents.engine import ToolSpec
+from agents.messages import check_calls, context, readable, refusal, tool_message, with_note
 from agents.models import Run
-from agents.outcomes import CHANGED, MORE_STARTS, NOT_REPEATED, NOT_STARTED, UNKNOWN_OUTCOME, Handler, carried_out, when
+from agents.outcomes import (
+    CHANGED,
+    MAX_STARTS,
+    NOT_REPEATED,
+    NOT_STARTED,
+    UNKNOWN_OUTCOME,
+    Handler,
+    carried_out,
+    no_such_tool,
+    when,
+)
 from agents.steps import Steps, namespace
 from agents.toolbox import ToolGone
 from aip.db import patiently
-from aip.parsers import MAX_DEPTH, is_deeper_than
 from hitl import approvals, executions, waiting
 from hitl.calls import Call, changes
 from hitl.models import ApprovalRequest, Execution, Status
@@ -64,7 +73,7 @@ class Gate(AgentMiddleware[Any, Any]):
         # Calls of the leader may wait meanwhile, and have their effect sooner if they go on listening.
         with self.attempt.busy(gated=False) if self.steps.is_sub_agent else nullcontext():
             response = handler(request)
-        _check([call for m in response.result if isinstance(m, AIMessage) for call in m.tool_calls])
+        check_calls([call for m in response.result if isinstance(m, AIMessage) for call in m.tool_calls])
         response.result = [readable(m) if isinstance(m, AIMessage) else m for m in response.result]
         return response
 
@@ -79,29 +88,27 @@ class Gate(AgentMiddleware[Any, Any]):
         try:
             if spec is None or not spec.gated:
                 return self._run_free(request, handler, spec)
-            return self._run_gated(request, handler, spec)
+            return self._run_gated(request, spec)
         except ToolGone as e:
             reason = str(e)
             return patiently(lambda: self._withdraw(request, reason))
 
     def _run_free(self, request: ToolCallRequest, handler: Handler, spec: ToolSpec | None) -> ToolMessage:
         with self.attempt.busy(gated=False):
-            if spec is not None:  # else LangChain says that there is no such tool
+            if spec is None:
+                message, seconds = no_such_tool(request, handler), 0.0
+            else:
                 source, _ = patiently(lambda: toolbox.code(spec.id, spec.version_id))
-                request = request.override(tool=self._tool(spec, source))
-            message, seconds = carried_out(request, handler)
+                message, seconds = carried_out(self.attempt, request.tool_call, spec, source)
             patiently(lambda: self._report(request, message, seconds, None))
             return message
 
-    def _run_gated(self, request: ToolCallRequest, handler: Handler, spec: ToolSpec) -> ToolMessage:
+    def _run_gated(self, request: ToolCallRequest, spec: ToolSpec) -> ToolMessage:
         """Ask, wait, and do what was decided; ask again where the approval does not cover what would run."""
-        _, digest = patiently(lambda: toolbox.code(spec.id, spec.version_id))
-        call = self._call(request, spec, digest)
-        led_to_it = context(request.state["messages"], spec.description, self.background)
-        approval = patiently(lambda: self._open(call, spec.hitl_timeout_seconds or 0, led_to_it))
+        approval = patiently(lambda: self._open(request, spec))
         while True:
             if approval.status == Status.PENDING:
-                approval = self._await_decision(approval.pk)
+                approval = self._await_decision(approval)
             if approval.status == Status.CANCELLED:
                 raise ToolGone  # or the run has ended, as the next write will find
             if approval.status != Status.APPROVED:
@@ -112,82 +119,80 @@ class Gate(AgentMiddleware[Any, Any]):
             with self.attempt.busy(gated=True) as may_begin:
                 if not may_begin:
                     interrupt("parked")
-                outcome = self._run_approved(request, handler, spec, approval)
+                outcome = self._run_approved(request, spec, approval)
             if isinstance(outcome, ToolMessage):
                 return with_note(outcome, approval)
             approval = outcome
 
     def _run_approved(
-        self, request: ToolCallRequest, handler: Handler, spec: ToolSpec, approval: ApprovalRequest
+        self, request: ToolCallRequest, spec: ToolSpec, approval: ApprovalRequest
     ) -> ToolMessage | ApprovalRequest:
         """What the tool said, or the next round where what would run is not what was approved, or may have run."""
-        source, digest = patiently(lambda: toolbox.code(spec.id, spec.version_id))
         if (edited := approval.operators_arguments) is not None:
             request = request.override(tool_call={**request.tool_call, "args": edited})
-        call = self._call(request, spec, digest)
+        source, call, start_before = patiently(lambda: self._judge(request, spec, approval))
         unknown = UNKNOWN_OUTCOME.format(at=when(approval.execution_started_at))
         if call.seal != approval.decision.seal:
             changed = CHANGED.format(at=when(approval.closed_at), changes=changes(approval, call))
             has_begun = approval.execution == Execution.STARTED
             return self._ask_again(approval, call, f"{unknown} {changed}" if has_begun else changed)
-        ran = self._start(request, handler, spec, source, approval)
+        ran = None if start_before is None else self._start(request.tool_call, spec, source, start_before, approval)
         if ran is None:
             return self._ask_again(approval, call, unknown)
         message, seconds = ran
         patiently(lambda: self._end(request, message, seconds, approval))
         return message
 
-    def _start(
-        self, request: ToolCallRequest, handler: Handler, spec: ToolSpec, source: str, approval: ApprovalRequest
-    ) -> tuple[ToolMessage, float] | None:
-        """What the tool said, and how long it took; None when it was started before, and may have run."""
-        # A call that was handed over too late has certainly not begun: it is handed over again.
-        for again in (spec.idempotent, *[True] * MORE_STARTS):
-            start_before = patiently(partial(self._claim, approval, again=again))
-            if start_before is None:
-                return None
-            with suppress(sandbox.TooLate):
-                return carried_out(request.override(tool=self._tool(spec, source, start_before)), handler)
-        return tool_message(request.tool_call, NOT_STARTED, failed=True), 0.0
+    def _judge(
+        self, request: ToolCallRequest, spec: ToolSpec, approval: ApprovalRequest
+    ) -> tuple[str, Call, float | None]:
+        """The code and the call as they are now and, where the decision covers them, the right to start; see `_claim`.
 
-    def _await_decision(self, request_id: UUID) -> ApprovalRequest:
+        Raises ToolGone.
+        """
+        source, digest = toolbox.code(spec.id, spec.version_id)
+        call = self._call(request, spec, digest)
+        is_covered = call.seal == approval.decision.seal
+        return source, call, self._claim(approval, again=spec.idempotent) if is_covered else None
+
+    def _start(
+        self, call: ToolCall, spec: ToolSpec, source: str, start_before: float, approval: ApprovalRequest
+    ) -> tuple[ToolMessage, float] | None:
+        """What the tool said, and how long it took; None when it was started by another one, and may have run."""
+        for _ in range(MAX_STARTS):
+            with suppress(sandbox.TooLate):
+                return carried_out(self.attempt, call, spec, source, start_before)
+            # It was handed over too late, so it has certainly not begun, and is handed over again.
+            claimed = patiently(lambda: self._claim(approval, again=True))
+            if claimed is None:
+                return None
+            start_before = claimed
+        return tool_message(call, NOT_STARTED, failed=True), 0.0
+
+    def _await_decision(self, approval: ApprovalRequest) -> ApprovalRequest:
         """Hold on the request's Redis key until it is closed; park when it is time to.
 
         Enforces the request's deadline. Holds no database connection while it blocks. Raises Lost, GraphInterrupt.
         """
         with self.attempt.waiting():
-            while True:
-                approval, seconds_left = patiently(lambda: _look(request_id))
-                if approval.status != Status.PENDING:
-                    return approval
+            while approval.status == Status.PENDING:
                 if self.attempt.lost:
                     raise self.attempt.abandon()
                 if self.attempt.must_park():
                     interrupt("parked")
-                if seconds_left > 0:
-                    waiting.wait(request_id, min(seconds_left, self.attempt.hold_left()))
+                if (left := approvals.seconds_left(approval)) > 0:
+                    waiting.wait(approval.pk, min(left, self.attempt.hold_left()))
+                approval = patiently(partial(_look, approval.pk))
+        return approval
 
-    def _tool(self, spec: ToolSpec, source: str, start_before: float | None = None) -> UploadedTool:
-        """The tool with the code that runs, in the sandbox, and can be stopped."""
-
-        def run_elsewhere(arguments: dict[str, Any]) -> str:
-            stop = sandbox.Stop()
-            with self.attempt.stoppable(stop):
-                return sandbox.call(
-                    source,
-                    class_name=spec.class_name,
-                    fields=spec.fields,
-                    arguments=arguments,
-                    timeout=spec.timeout_seconds,
-                    start_before=start_before,
-                    stop=stop,
-                )
-
-        return build_tool(spec, run_elsewhere)
-
-    def _open(self, call: Call, timeout_seconds: float, context: dict[str, Any]) -> ApprovalRequest:
+    def _open(self, request: ToolCallRequest, spec: ToolSpec) -> ApprovalRequest:
+        """The request about a call; opened if it is not there yet. Raises ToolGone, Lost."""
+        _, digest = toolbox.code(spec.id, spec.version_id)
+        call = self._call(request, spec, digest)
+        led_to_it = context(request.state["messages"], spec.description, self.background)
+        timeout = spec.hitl_timeout_seconds or 0
         with self.attempt.writing() as run:
-            approval = approvals.open_request(call, timeout_seconds=timeout_seconds, context=context)
+            approval = approvals.open_request(call, timeout_seconds=timeout, context=led_to_it)
             if approval.status == Status.PENDING:
                 events.append(run, f"pending:{approval.pk}", self.steps.placed(events.pending(approval)))
         return approval
@@ -288,16 +293,8 @@ class Gate(AgentMiddleware[Any, Any]):
         events.append(run, f"result:{namespace(request)}", self.steps.placed(payload))
 
 
-def _check(calls: list[ToolCall]) -> None:
-    """Raises StepLimitReached for what cannot be carried."""
-    if len(calls) > MAX_CALLS:
-        raise StepLimitReached(f"The model asked for {len(calls)} tools in one step; {MAX_CALLS} are carried at most.")
-    if any(is_deeper_than(MAX_DEPTH, call["args"]) for call in calls):
-        raise StepLimitReached(f"The model asked for a tool with arguments nested more than {MAX_DEPTH} levels deep.")
-
-
-def _look(request_id: UUID) -> tuple[ApprovalRequest, float]:
-    request, seconds_left = approvals.look(request_id)
-    if request.status == Status.PENDING and seconds_left <= 0:
+def _look(request_id: UUID) -> ApprovalRequest:
+    approval = approvals.look(request_id)
+    if approval.status == Status.PENDING and approvals.seconds_left(approval) <= 0:
         approvals.time_out(request_id)
-    return request, seconds_left
+    return approval

@@ -6,6 +6,8 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
+from agents.engine import MAX_CALLS, StepLimitReached
+from aip.parsers import MAX_DEPTH, is_deeper_than
 from hitl.calls import edits
 from hitl.models import ApprovalRequest, Status
 from hitl.seal import storable
@@ -14,6 +16,14 @@ MAX_CALL_ID = 255
 # How much a request keeps of what led to it: messages, and characters of each text.
 CONTEXT_MESSAGES = 40
 CONTEXT_CHARACTERS = 20_000
+
+
+def check_calls(calls: list[ToolCall]) -> None:
+    """Raises StepLimitReached for what cannot be carried."""
+    if len(calls) > MAX_CALLS:
+        raise StepLimitReached(f"The model asked for {len(calls)} tools in one step; {MAX_CALLS} are carried at most.")
+    if any(is_deeper_than(MAX_DEPTH, call["args"]) for call in calls):
+        raise StepLimitReached(f"The model asked for a tool with arguments nested more than {MAX_DEPTH} levels deep.")
 
 
 def readable(message: AIMessage) -> AIMessage:

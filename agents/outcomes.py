@@ -6,12 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import ToolCall, ToolMessage
 from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from agents import sandbox
+from agents.attempts import Attempt
+from agents.engine import ToolSpec
 from agents.messages import tool_message
 from agents.sandbox import SandboxUnavailable, ToolFailed
 from hitl.seal import storable
@@ -27,27 +29,48 @@ NOT_REPEATED = (
     "An earlier attempt of this call began at {at} and its outcome is unknown. "
     "The tool was deleted since, so it is not repeated. Go on without it."
 )
-MORE_STARTS = 10
+MAX_STARTS = 11
 NOT_STARTED = "The server is too busy to run this call; it did not run."
 CHANGED = "This call is not the one that was approved at {at}, so it did not run: {changes}."
 
 
-def carried_out(request: ToolCallRequest, handler: Handler) -> tuple[ToolMessage, float]:
-    """Run the tool; its message to the model and how long it took, in seconds. A failure is a message too."""
-    began = time.monotonic()
+def carried_out(
+    attempt: Attempt, call: ToolCall, spec: ToolSpec, source: str, start_before: float | None = None
+) -> tuple[ToolMessage, float]:
+    """Run a tool; its message to the model and how long it took, in seconds. A failure is a message too.
+
+    Raises TooLate, Lost.
+    """
+    began, stop = time.monotonic(), sandbox.Stop()
     try:
-        result = handler(request)
+        with attempt.stoppable(stop):
+            text = sandbox.call(
+                source,
+                class_name=spec.class_name,
+                fields=spec.fields,
+                arguments=call["args"],
+                timeout=spec.timeout_seconds,
+                start_before=start_before,
+                stop=stop,
+            )
+        message = tool_message(call, text, failed=False)
     except (GraphBubbleUp, sandbox.TooLate):
         raise
     except (ToolFailed, SandboxUnavailable) as e:
-        result = tool_message(request.tool_call, str(e), failed=True)
+        message = tool_message(call, str(e), failed=True)
     except Exception as e:
         # A call that was started must come to an end, whatever goes wrong around it.
         logger.exception("A tool could not be run")
-        result = tool_message(request.tool_call, f"The tool could not be run ({type(e).__name__}).", failed=True)
-    if not isinstance(result, ToolMessage):
-        raise TypeError(f"A tool gave {type(result).__name__}; uploaded tools give text.")
-    return result.model_copy(update={"content": storable(result.text)}), time.monotonic() - began
+        message = tool_message(call, f"The tool could not be run ({type(e).__name__}).", failed=True)
+    return message, time.monotonic() - began
+
+
+def no_such_tool(request: ToolCallRequest, handler: Handler) -> ToolMessage:
+    """What LangChain says to a model that calls a tool which the agent has not got."""
+    message = handler(request)
+    if not isinstance(message, ToolMessage):
+        raise TypeError(f"An unknown tool gave {type(message).__name__}.")
+    return message.model_copy(update={"content": storable(message.text)})
 
 
 def when(at: datetime | None) -> str:

@@ -65,8 +65,7 @@ def open_request(call: Call, *, timeout_seconds: float, context: dict[str, Any])
 
 
 def _last(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
-    asked = ApprovalRequest.objects.filter(run_id=run_id, checkpoint_ns=checkpoint_ns)
-    return asked.select_related("decision").order_by("-round").first()
+    return _seen().filter(run_id=run_id, checkpoint_ns=checkpoint_ns).order_by("-round").first()
 
 
 def ask_again(request: ApprovalRequest, call: Call, reason: str) -> ApprovalRequest:
@@ -101,16 +100,26 @@ def _open(call: Call, *, timeout_seconds: float, context: dict[str, Any], **more
     # Whoever comes second finds the first one's.
     ApprovalRequest.objects.bulk_create([new], ignore_conflicts=True)
     key = {"run_id": call.run_id, "checkpoint_ns": call.checkpoint_ns, "round": new.round}
-    request = ApprovalRequest.objects.select_related("decision").get(**key)
+    request = _seen().get(**key)
     if request.pk == new.pk:
         afterwards.announce(request.pk, request.status)
     return request
 
 
-def look(request_id: UUID) -> tuple[ApprovalRequest, float]:
-    """A request with its decision, and the seconds left until its deadline by the database's clock."""
-    request = ApprovalRequest.objects.select_related("decision").annotate(now=Now()).get(pk=request_id)
-    return request, (request.timeout_at - request.now).total_seconds()
+def look(request_id: UUID) -> ApprovalRequest:
+    """A request with its decision."""
+    return _seen().get(pk=request_id)
+
+
+def seconds_left(request: ApprovalRequest) -> float:
+    """Until the deadline of a request, by the database's clock, when it was looked at or opened."""
+    left: timedelta = request.timeout_at - request.now  # type: ignore[attr-defined]
+    return left.total_seconds()
+
+
+def _seen() -> QuerySet[ApprovalRequest]:
+    """Requests with their decisions, and the database's time in `now`."""
+    return ApprovalRequest.objects.select_related("decision").annotate(now=Now())
 
 
 def decide(

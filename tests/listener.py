@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,6 +18,8 @@ class Listener(ThreadingHTTPServer):
         self.heard: list[dict[str, Any]] = []
         # Seconds for which the answer to a tool is kept back, by what it reports and its name.
         self.delays: dict[tuple[str, str], float] = {}
+        # What happens while a tool waits for its answer.
+        self.meanwhile: Callable[[], object] = lambda: None
         self.url = f"http://127.0.0.1:{self.server_port}/"
 
     def count(self, text: str) -> int:
@@ -30,6 +32,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         report = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.heard.append(report)
+        self.server.meanwhile()
         time.sleep(self.server.delays.get((report["text"], report["tool"]), 0))
         self.send_response(204)
         self.end_headers()

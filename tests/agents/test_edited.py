@@ -12,7 +12,7 @@ from hitl import approvals
 from hitl.models import ApprovalRequest, Decision, Execution, Source
 from hitl.models import Status as Asked
 from tests.agents.runs import await_requests, carried, carry, decide, gated_agent, in_thread, requests, start
-from tests.agents.test_gate import SOURCE, Call, dies, open_of
+from tests.agents.test_gate import SOURCE, Call, open_of
 from tests.conftest import in_threads
 from tests.listener import Listener
 from tests.live import eventually
@@ -93,8 +93,8 @@ def test_the_request_keeps_what_its_operator_needs(world: Listener, settings: An
 class Editable(Call):
     """A call whose tool says which arguments it takes."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, world: Listener, **settings: Any) -> None:
+        super().__init__(world, **settings)
         self.edited = {"to": "bob"}
 
     def approved(self, by: User) -> ApprovalRequest:
@@ -113,8 +113,8 @@ def when_asked_again(call: Call, decide: Callable[[ApprovalRequest], object]) ->
 
 
 @pytest.fixture
-def call() -> Editable:
-    return Editable()
+def call(world: Listener) -> Editable:
+    return Editable(world)
 
 
 def test_entered_again_it_gives_the_same_result_and_the_same_words(call: Editable, alice: User) -> None:
@@ -134,8 +134,7 @@ def test_a_worker_that_dies_between_the_decision_and_the_run_changes_nothing(cal
 
 def test_an_edited_call_of_unknown_outcome_is_asked_about_with_what_may_have_run(call: Editable, alice: User) -> None:
     call.approved(alice)
-    with pytest.raises(KeyboardInterrupt):
-        call.enter(dies)
+    call.begin_and_be_lost()
     thread = when_asked_again(call, lambda request: approve(request, alice))
     message = call.enter()
     thread.join(10)
@@ -146,11 +145,12 @@ def test_an_edited_call_of_unknown_outcome_is_asked_about_with_what_may_have_run
     assert 'the argument to was "jane", is "bob"' in message.text
 
 
-def test_an_idempotent_call_of_unknown_outcome_is_repeated_with_the_edited_arguments(alice: User) -> None:
-    call = Editable(idempotent=True)
+def test_an_idempotent_call_of_unknown_outcome_is_repeated_with_the_edited_arguments(
+    world: Listener, alice: User
+) -> None:
+    call = Editable(world, idempotent=True)
     call.approved(alice)
-    with pytest.raises(KeyboardInterrupt):
-        call.enter(dies)
+    call.begin_and_be_lost()
     call.enter()
     assert call.ran == [call.edited]
     assert len(call.rounds()) == 1
@@ -168,7 +168,7 @@ def test_edited_arguments_that_are_altered_in_their_row_do_not_run(call: Editabl
 
 def test_code_that_changed_since_an_edited_approval_is_asked_about_with_the_edit(call: Editable, alice: User) -> None:
     call.approved(alice)
-    ToolVersion.objects.update(source=f"{SOURCE}, otherwise")
+    ToolVersion.objects.update(source=f"{SOURCE}# otherwise\n")
     thread = when_asked_again(call, lambda request: decide(request, "rejected", alice))
     call.enter()
     thread.join(10)

@@ -17,22 +17,23 @@ from agents.attempts import Attempt, Lost
 from agents.engine import ToolSpec
 from agents.gate import Gate
 from agents.models import Agent, Run, RunEvent, Tool, ToolVersion
-from agents.sandbox import ToolFailed
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Execution, Source, Status
+from tests.agents.runs import in_thread
 from tests.hitl.calls import a_call
-from tests.live import eventually
+from tests.listener import Listener
+from tests.live import TOOLS, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-SOURCE = "# the tests run it themselves"
+SOURCE = (TOOLS / "send.py").read_text()
 
 
 class Call:
     """One gated call of one run: `enter` it as often as a resumed run would, each time under a new attempt."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, world: Listener, **settings: Any) -> None:
         agent = Agent.objects.create(name="agent")
         self.run = Run.objects.create(agent=agent, input="go", spec={"agent_name": "agent"})
         digest = hashlib.sha256(SOURCE.encode()).hexdigest()
@@ -51,9 +52,11 @@ class Call:
             args_schema={"type": "object"},
             hitl_timeout_seconds=30,
             timeout_seconds=10,
+            fields={"listener": world.url},
             **settings,
         )
-        self.ran: list[dict[str, Any]] = []
+        self.world = world
+        self._ran_before = len(world.heard)
         self.namespace = f"tools:{uuid.uuid4()}"
 
     def claim(self) -> Attempt:
@@ -63,7 +66,7 @@ class Call:
         assert claimed
         return claimed[1]
 
-    def enter(self, run_tool: Any = None, attempt: Attempt | None = None, **arguments: Any) -> ToolMessage:
+    def enter(self, attempt: Attempt | None = None, **arguments: Any) -> ToolMessage:
         gate = Gate(attempt or self.claim(), agent_id=self.run.agent_id, agent_name="agent", tools=[self.spec])
         config: Any = {"configurable": {"checkpoint_ns": self.namespace}}
         state = {"messages": [HumanMessage("please send")]}
@@ -72,14 +75,24 @@ class Call:
         )
         tool_call: Any = {"name": "send", "args": arguments or {"to": "jane"}, "id": "call_1", "type": "tool_call"}
         request = ToolCallRequest(tool_call=tool_call, tool=None, state=state, runtime=runtime)
-        message = gate.wrap_tool_call(request, run_tool or self._run_tool)
+        message = gate.wrap_tool_call(request, langchain_must_not_run_it)
         assert isinstance(message, ToolMessage)
         return message
 
-    def _run_tool(self, request: ToolCallRequest) -> ToolMessage:
-        assert connection.connection is None, "a running tool must hold no database connection"
-        self.ran.append(request.tool_call["args"])
-        return ToolMessage("sent", name="send", tool_call_id="call_1")
+    def begin_and_be_lost(self) -> None:
+        """The tool runs, and its worker comes too late with the result: as good as one that died meanwhile."""
+        self.world.meanwhile = lambda: in_thread(self.claim).join(10)
+        with pytest.raises(Lost):
+            self.enter()
+        self.world.meanwhile = lambda: None
+        assert len(self.ran) == 1
+        self._ran_before += 1
+        assert self.request.execution == Execution.STARTED
+
+    @property
+    def ran(self) -> list[dict[str, Any]]:
+        """The arguments of each time that the tool ran, but for those which were lost."""
+        return [report["arguments"] for report in self.world.heard[self._ran_before :]]
 
     @property
     def request(self) -> ApprovalRequest:
@@ -90,9 +103,13 @@ class Call:
         return list(ApprovalRequest.objects.filter(run_id=self.run.pk).order_by("round"))
 
 
+def langchain_must_not_run_it(request: ToolCallRequest) -> ToolMessage:
+    raise AssertionError
+
+
 @pytest.fixture
-def call(servers: None) -> Call:
-    return Call()
+def call(world: Listener) -> Call:
+    return Call(world)
 
 
 def decide_soon(call: Call, by: User, *words: Status, note: str = "go on") -> threading.Thread:
@@ -131,10 +148,6 @@ def open_of(call: Call) -> ApprovalRequest:
     return approvals.open_request(asked, timeout_seconds=30, context={})
 
 
-def dies(request: ToolCallRequest) -> ToolMessage:
-    raise KeyboardInterrupt  # as good as a kill: nothing after the start is recorded
-
-
 def test_it_waits_runs_once_and_gives_the_same_result_when_entered_again(call: Call, alice: User) -> None:
     thread = approve_soon(call, alice)
     first = call.enter()
@@ -151,9 +164,7 @@ def test_it_waits_runs_once_and_gives_the_same_result_when_entered_again(call: C
 
 def begin_and_die(call: Call, by: User) -> None:
     approve_soon(call, by)
-    with pytest.raises(KeyboardInterrupt):
-        call.enter(dies)
-    assert call.request.execution == Execution.STARTED
+    call.begin_and_be_lost()
 
 
 def test_a_call_that_began_and_has_no_result_is_asked_about_again(call: Call, alice: User) -> None:
@@ -181,8 +192,8 @@ def test_a_call_of_unknown_outcome_is_not_repeated_without_approval(call: Call, 
     assert call.ran == []
 
 
-def test_an_idempotent_call_of_unknown_outcome_is_simply_run_again(servers: None, alice: User) -> None:
-    call = Call(idempotent=True)
+def test_an_idempotent_call_of_unknown_outcome_is_simply_run_again(world: Listener, alice: User) -> None:
+    call = Call(world, idempotent=True)
     begin_and_die(call, alice)
     assert "sent" in call.enter().text
     assert call.ran == [{"to": "jane"}]
@@ -267,14 +278,22 @@ def test_a_worker_that_lost_the_run_starts_nothing_and_writes_nothing(call: Call
 
 
 def test_a_result_that_comes_after_the_run_was_lost_is_not_recorded(call: Call, alice: User) -> None:
-    def taken_over_meanwhile(request: ToolCallRequest) -> ToolMessage:
-        call.claim()
-        return ToolMessage("sent", name="send", tool_call_id="call_1")
-
-    approve_soon(call, alice)
-    with pytest.raises(Lost):
-        call.enter(taken_over_meanwhile)
+    begin_and_die(call, alice)
     assert (call.request.execution, call.request.output) == (Execution.STARTED, None)
+
+
+def test_a_running_tool_holds_no_database_connection(call: Call, alice: User) -> None:
+    def all_are_back() -> bool:
+        stats = connection.pool.get_stats()
+        return stats["pool_available"] == stats["pool_size"]
+
+    seen: list[bool] = []
+    # The one that decides may still be on its way out.
+    call.world.meanwhile = lambda: seen.append(eventually(all_are_back, 2))
+    approve_soon(call, alice)
+    call.enter()
+    call.world.meanwhile = lambda: None
+    assert seen == [True]
 
 
 def test_a_cancelled_run_ends_the_wait_at_once(call: Call) -> None:
@@ -304,11 +323,8 @@ def test_a_rejected_call_stays_rejected_when_entered_again(call: Call, alice: Us
 
 
 def test_a_tool_that_fails_is_told_to_the_model_and_recorded_as_failed(call: Call, alice: User) -> None:
-    def fails(request: ToolCallRequest) -> ToolMessage:
-        raise ToolFailed("the mail server said no")
-
     approve_soon(call, alice)
-    message = call.enter(fails)
+    message = call.enter(to="nobody")
     assert (message.status, call.request.execution) == ("error", Execution.FAILED)
     assert "the mail server said no" in message.text
 

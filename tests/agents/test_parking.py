@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from agents import attempts, gate, runs, sandbox, toolbox
+from agents import attempts, messages, runs, sandbox, toolbox
 from agents.models import Run, RunEvent, Status
 from hitl.models import Execution
 from tests.agents.runs import (
@@ -165,14 +165,18 @@ def test_a_call_that_is_handed_over_too_late_is_handed_over_again_and_hurts_no_o
     decide(asked["slow"], "approved", alice)
     eventually(lambda: world.count(run.input))
     assert sandbox._host is not None
-    helper = psutil.Process(sandbox._host.process.pid)
-    helper.suspend()
+    pid = sandbox._host.process.pid
+    # The keeper of the slow call, and the one that waits for the next.
+    keepers = eventually(lambda: found if len(found := psutil.Process(pid).children()) == 2 else [])
+    for keeper in keepers:
+        keeper.suspend()
     try:
         decide(asked["late"], "approved", alice)
         eventually(lambda: requests(run)["late"].execution == Execution.STARTED)
         time.sleep(settings.LEASE_SECONDS + 0.2)
     finally:
-        helper.resume()
+        for keeper in keepers:
+            keeper.resume()
     thread.join(30)
     assert fresh(run).status == Status.SUCCEEDED
     assert {name: (r.execution, r.round) for name, r in requests(run).items()} == {
@@ -244,7 +248,7 @@ def test_the_last_of_very_many_calls_of_a_step_has_its_effect_though_the_others_
 def test_more_calls_in_one_step_than_are_carried_end_the_run_and_say_so(
     world: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "MAX_CALLS", 1)
+    monkeypatch.setattr(messages, "MAX_CALLS", 1)
     run = start(gated_agent(world, "a", "b"))
     assert carried(run).status == Status.FAILED
     (said,) = RunEvent.objects.filter(run=run, key="end").values_list("payload__content", flat=True)

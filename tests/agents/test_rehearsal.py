@@ -10,7 +10,7 @@ from agents.rehearsal import Rehearsal, smallest
 
 
 def tool(name: str, schema: dict[str, Any]) -> UploadedTool:
-    return UploadedTool(name=name, description="A tool.", args_schema=schema, run_elsewhere=lambda _: "")
+    return UploadedTool(name=name, description="A tool.", args_schema=schema)
 
 
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
