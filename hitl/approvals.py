@@ -264,13 +264,13 @@ def withdraw(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
 
 
 def withdraw_all(tool_id: UUID) -> None:
-    """Close what waits for a tool that is deleted; the runs go on, and their models are told."""
+    """Close what waits for a tool that is deleted; the runs go on, and their models are told.
+
+    They may be thousands, so the sweep takes up those that are parked.
+    """
     with transaction.atomic():
         of_tool = ApprovalRequest.objects.filter(tool_id=tool_id, status=Status.PENDING)
-        ids = _cancel(of_tool.select_for_update(no_key=True))
-        afterwards.ring(*ids)
-        for run_id in set(ApprovalRequest.objects.filter(pk__in=ids).values_list("run_id", flat=True)):
-            afterwards.resume(run_id)
+        afterwards.ring(*_cancel(of_tool.select_for_update(no_key=True)))
 
 
 def _cancel(open_ones: QuerySet[ApprovalRequest]) -> list[UUID]:
