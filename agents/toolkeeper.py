@@ -64,7 +64,7 @@ def keep(control: socket.socket, taken: socket.socket) -> None:
     """Take the next call and see it through; say on `taken` when there is need of another keeper."""
     toolrights.adopt_orphans()
     wake = wakes_of_children()
-    call = None
+    call = outcome = None
     try:
         with spare(wake) as process:
             call = next_call(control)
@@ -76,22 +76,20 @@ def keep(control: socket.socket, taken: socket.socket) -> None:
             control.close()
             outcome = carry_out(call, process, wake)
     except OSError as e:
-        outcome = no_process(e)
-    call = call or next_call(control)
-    if call and outcome:
+        if call is None:
+            refuse_next(control, e)
+            return
+        traceback.print_exc()  # it left something behind; what it came to stands
+    if outcome:
         with contextlib.suppress(ConnectionError):
             send(call, *outcome)
 
 
 def refuse_next(control: socket.socket, why: OSError) -> None:
-    """Answer the next call, for which there is no keeper."""
+    """Answer the next call, for which there is no process."""
     if call := next_call(control):
         with call, contextlib.suppress(ConnectionError):
-            send(call, *no_process(why))
-
-
-def no_process(why: OSError) -> Outcome:
-    return UNAVAILABLE, f"No process could be started: {why.strerror}.".encode()
+            send(call, UNAVAILABLE, f"No process could be started: {why.strerror}.".encode())
 
 
 def next_call(control: socket.socket) -> socket.socket | None:
