@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -50,39 +50,51 @@ class Heard:
         return pieces, look
 
 
-@asynccontextmanager
-async def heard_of(group: str) -> AsyncIterator[Heard]:
+@contextmanager
+def heard_of(group: str) -> Iterator[Heard]:
     """What is heard of a run: that its rows should be read again also by the clock, while Redis is away."""
-    heard = Heard()
-    is_over = False
-
-    async def listen() -> None:
-        layer = get_channel_layer()
-        while not is_over:
-            try:
-                channel = await layer.new_channel()
-                await layer.group_add(group, channel)
-                try:
-                    # Asked each time: the layer sometimes swallows the cancellation of a subscription.
-                    heard.look()  # something may have come before the subscription stood
-                    while not is_over:
-                        message = await layer.receive(channel)
-                        if message["type"] == "run.said":
-                            heard.say(message["event"])
-                        else:
-                            heard.look()
-                finally:
-                    await layer.group_discard(group, channel)
-            except Exception as e:  # noqa: BLE001 - without hints a stream is slower, not broken
-                logger.warning("A stream reads every %.0f s, it gets no hints: %s", POLL_SECONDS, type(e).__name__)
-                await asyncio.sleep(POLL_SECONDS)
-                heard.look()
-
-    task = asyncio.create_task(listen())
+    heard, over = Heard(), asyncio.Event()
+    task = asyncio.create_task(_listen(group, heard, over))
+    _listening.add(task)
+    task.add_done_callback(_listening.discard)
     try:
         yield heard
     finally:
-        is_over = True
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        over.set()  # it takes its leave by itself: one that is cancelled while it subscribes leaves its channel behind
+
+
+# asyncio itself does not keep a task.
+_listening: set[asyncio.Task[None]] = set()
+
+
+async def _listen(group: str, heard: Heard, over: asyncio.Event) -> None:
+    layer = get_channel_layer()
+    is_over = asyncio.ensure_future(over.wait())
+    while not over.is_set():
+        try:
+            channel = await layer.new_channel()
+            hearing = asyncio.create_task(_hear(channel, heard))
+            try:
+                await layer.group_add(group, channel)
+                heard.look()  # something may have come before the subscription stood
+                await asyncio.wait({hearing, is_over}, return_when=asyncio.FIRST_COMPLETED)
+                if hearing.done():
+                    hearing.result()
+            finally:
+                hearing.cancel()  # by which the layer forgets the channel; there is no other way
+                await asyncio.wait({hearing})
+                await layer.group_discard(group, channel)
+        except Exception as e:  # noqa: BLE001 - without hints a stream is slower, not broken
+            logger.warning("A stream reads every %.0f s, it gets no hints: %s", POLL_SECONDS, type(e).__name__)
+            await asyncio.wait({is_over}, timeout=POLL_SECONDS)
+            heard.look()
+
+
+async def _hear(channel: str, heard: Heard) -> None:
+    layer = get_channel_layer()
+    while True:
+        message = await layer.receive(channel)
+        if message["type"] == "run.said":
+            heard.say(message["event"])
+        else:
+            heard.look()

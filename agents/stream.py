@@ -200,7 +200,7 @@ async def follow(run_id: UUID, after: int) -> AsyncIterator[str]:
 
     What the model is saying comes between them as it is heard, without a number: it is not kept.
     """
-    async with heard_of(events.group(run_id)) as heard:
+    with heard_of(events.group(run_id)) as heard:
         look = True
         while True:
             if look:

@@ -5,7 +5,9 @@ import threading
 from typing import Any
 
 import pytest
+import redis
 
+from aip import embedded
 from tests.chaos.parked import many_parked
 from tests.conftest import in_threads
 from tests.listener import Listener
@@ -44,6 +46,18 @@ def test_a_client_that_goes_away_loses_nothing(server: Live, agent: str, world: 
         "SELECT payload->'metadata'->>'kind' FROM agents_runevent WHERE run_id = %s ORDER BY seq", run_id
     )
     assert kinds[-1] == ("final_response",)
+
+
+def test_clients_that_go_away_at_once_leave_no_subscription_behind(server: Live, agent: str) -> None:
+    valkey = redis.Redis.from_url(embedded.redis_url(server.data_dir))
+
+    def open_and_leave(_: int) -> None:
+        with server.client.stream("POST", f"/agents/{agent}/run", json={"input": "Answer nobody"}) as answer:
+            assert answer.status_code == 200
+
+    before = set(valkey.pubsub_channels())
+    in_threads(60, open_and_leave)
+    eventually(lambda: set(valkey.pubsub_channels()) <= before)
 
 
 def test_a_stream_is_framed_as_the_contract_says(server: Live, agent: str) -> None:
