@@ -17,8 +17,9 @@ cycles      start, pause, approve as soon as it is seen, run, end; so many at on
 processor   milliseconds of processor time per cycle, by process. The sandbox's processes are gone before they can be
             counted: `tools` is what the whole machine used beyond what is counted, so run nothing else beside.
 floor       the same agent in one bare process with PostgresSaver, and PostgreSQL's part of it (`bench.floor`).
-memory      growth of the proportional set size (PSS) of all processes for each request that was parked: memory that
-            several processes share, as PostgreSQL's buffers, is counted once.
+memory      growth of the proportional set size (PSS) of all processes for each request that was parked, when the pools
+            have given back their connections. PostgreSQL's cache is counted once and told apart: it is of a fixed size,
+            and whatever is done fills it.
 
 With a server that runs already only what a client can see is measured.
 """
@@ -193,6 +194,7 @@ def _each_parked(levels: list[Figures]) -> Figures:
     grown = {name: last["memory"].get(name, 0) - first["memory"].get(name, 0) for name in last["memory"]}
     return {
         "kilobytes": round(sum(grown.values()) / number / 1000, 2),
+        "kilobytes_but_for_the_cache": round((sum(grown.values()) - grown[processes.CACHE]) / number / 1000, 2),
         "kilobytes_by_process": {name: round(size / number / 1000, 2) for name, size in grown.items()},
         "threads": last["threads"] - first["threads"],
     }

@@ -8,6 +8,7 @@ import psutil
 
 # By a part of the command line; PostgreSQL's own children are named by what they do.
 NAMES = {"celery": "worker", "sweep": "sweep", "daphne": "web", "postgres": "PostgreSQL", "valkey": "Valkey"}
+CACHE = "PostgreSQL's cache"  # shared_buffers and the like: of a fixed size, which any work fills
 OTHER = "tools"  # the sandbox: each call is a process that is gone before it could be counted
 
 
@@ -50,13 +51,15 @@ def own_seconds() -> float:
 
 
 def memory_bytes(up: int) -> dict[str, int]:
-    """Proportional set size: what several share is divided between them."""
+    """Proportional set size: what several share is divided between them. PostgreSQL's cache has a name of its own."""
     used: dict[str, int] = {}
     for name, process in all_of(up):
         with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-            for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    used[name] = used.get(name, 0) + int(line.split()[1]) * 1024
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()[1:]
+            kilobytes = {key: int(size.removesuffix("kB")) for key, _, size in (line.partition(":") for line in lines)}
+            cache = kilobytes["Pss_Shmem"] if name == "PostgreSQL" else 0
+            used[name] = used.get(name, 0) + (kilobytes["Pss"] - cache) * 1024
+            used[CACHE] = used.get(CACHE, 0) + cache * 1024
     return used
 
 
@@ -68,13 +71,16 @@ def threads(up: int) -> int:
     return number
 
 
-def settled(up: int, seconds: float = 60) -> dict[str, int]:
-    """Memory when it has stopped to change: what was taken for a moment is given back."""
+def settled(up: int, seconds: float = 300) -> dict[str, int]:
+    """Memory when it has stopped to change: what was taken for a moment is given back.
+
+    Each pool of connections gives back one that is not needed every ten seconds.
+    """
     deadline = time.monotonic() + seconds
     before = memory_bytes(up)
     while True:
-        time.sleep(5)
+        time.sleep(25)
         now = memory_bytes(up)
-        if abs(sum(now.values()) - sum(before.values())) < 500_000 or time.monotonic() > deadline:
+        if abs(sum(now.values()) - sum(before.values())) < 1_000_000 or time.monotonic() > deadline:
             return now
         before = now
