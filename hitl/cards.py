@@ -90,6 +90,8 @@ def _value(value: Any) -> str:
 
 def closing(row: ApprovalRequest, decision: Decision) -> str:
     """Who closed it, and from where; the page adds when."""
+    if decision.is_of_runs_limit:
+        return "Its run failed at its own limit of time, before anybody had decided"
     match row.status:
         case Status.PENDING | Status.TIMEOUT_SKIP:
             return "Nobody decided in time, so the step was skipped"
