@@ -154,6 +154,29 @@ def test_an_expired_session_and_an_unknown_request_are_said_plainly(people: Live
     stream.finish()
 
 
+def test_a_decision_whose_token_a_login_in_another_tab_made_old_loses_nothing_that_was_typed(
+    people: Live, agent: str, login: Login
+) -> None:
+    page = login(people, "omar")
+    stream, request_id = ask(people, agent)
+    open_request(page, people, request_id)
+    note = page.get_by_label("Your words to the agent, with")
+    note.fill("half an hour's work")
+    other = page.context.new_page()
+    page.context.clear_cookies(name="sessionid")
+    other.goto(f"{people.url}/admin/")
+    other.fill("[name=username]", "omar")
+    other.fill("[name=password]", PASSWORD)
+    other.click("[type=submit]")
+    other.wait_for_url("**/admin/inbox/")
+    page.get_by_role("button", name="Approve", exact=True).click()
+    expect(page.locator("#aip-decide .aip-problem")).to_contain_text("Not decided")
+    expect(note).to_have_value("half an hour's work")
+    assert request_id in [request["request_id"] for request in people.pending()]
+    people.decide(request_id, "skipped")
+    stream.finish()
+
+
 def test_a_click_never_hits_a_request_that_came_in_under_the_pointer(
     people: Live, agent: str, reporter: dict[str, Any], world: Listener, login: Login
 ) -> None:

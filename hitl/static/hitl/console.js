@@ -9,8 +9,8 @@ let failures = 0, polls = 0, moving = null, looking = null, isStale = false, isC
 
 async function fetchPart(url, options = {}) {
     const answer = await fetch(url, { headers: { "X-Requested-With": "fetch" }, ...options });
-    const isRefused = answer.redirected || (answer.status === 403 && !options.method);
-    // An expired session is led to the login page, a lost permission to a page that says so: show them.
+    const isRefused = answer.redirected || answer.status === 403;
+    // An expired session is led to the login page, a lost permission to a page that says so: show them, but keep what is typed.
     if (isRefused && !options.method) location.reload();
     if (isRefused || answer.status >= 500) throw new Error("this page cannot be read now");
     return { next: answer.headers.get("X-Next"), part: new DOMParser().parseFromString(await answer.text(), "text/html") };
@@ -142,7 +142,7 @@ document.addEventListener("submit", async (event) => {
     } catch {
         still("");
         const said = form.querySelector(".aip-problem") ?? form.appendChild(Object.assign(document.createElement("p"), { className: "aip-problem" }));
-        said.textContent = "Not decided: the server is away, or you are logged out. Reload the page and look before you try again.";
+        said.textContent = "Not decided: the server is away, or you are logged out or have logged in anew. Reload the page and look before you try again.";
     }
 });
 
