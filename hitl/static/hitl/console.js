@@ -53,8 +53,12 @@ async function readInbox() {
     const cards = [...part.querySelectorAll("#aip-waiting .aip-card")];
     const found = new Set(cards.map((card) => card.id));
     cards.forEach((card) => place(document.adoptNode(card)));
-    // What still looks open here and is not on the new page was closed meanwhile, or comes later in the line.
-    const missed = [...waiting.querySelectorAll('[data-status="pending"]')].filter((card) => !found.has(card.id));
+    const others = () => [...waiting.querySelectorAll('[data-status="pending"]')].filter((card) => !found.has(card.id));
+    // What sooner ones pushed to the next page goes, if nobody is at it; what else still looks open was closed meanwhile.
+    const last = part.querySelector('[rel="next"]') ? cards.at(-1).dataset.deadline : "never";
+    const later = others().filter((card) => card.dataset.deadline > last && !card.matches(":hover, :focus-within, :has(:checked)"));
+    if (later.length) shift(() => later.forEach((card) => card.remove()));
+    const missed = others();
     await Promise.all(missed.slice(0, 20).map(async ({ dataset }) => {
         const card = (await fetchPart(address(data, `${dataset.id}/card/`, data.filters))).part.querySelector(".aip-card");
         if (card) place(document.adoptNode(card));
