@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.db.models import Case, F, Q, QuerySet, When
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
@@ -36,6 +36,7 @@ from aip.db import borrowed_connection
 from hitl import history
 from hitl.differences import Change, differences
 from hitl.models import ANSWERED, ApprovalRequest, Decision, Execution, Status
+from hitl.outcomes import APPROVED_WITH_CHANGES, ASKED, OUTCOME, RAN
 from hitl.templatetags.humanize_seconds import seconds
 
 NO_DECISION = Decision()
@@ -45,7 +46,7 @@ CHANGE_CHARACTERS = 60
 STATUS_COLOURS: dict[str, str] = {
     Status.PENDING: "warning",
     Status.APPROVED: "success",
-    history.APPROVED_WITH_CHANGES: "success",
+    APPROVED_WITH_CHANGES: "success",
     ANSWERED: "info",
     Status.REJECTED: "danger",
     Status.SKIPPED: "info",
@@ -64,7 +65,7 @@ class OutcomeFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         words = [status.value for status in Status if status != Status.PENDING]
-        return [(word, word.replace("_", " ")) for word in (*words, history.APPROVED_WITH_CHANGES, ANSWERED)]
+        return [(word, word.replace("_", " ")) for word in (*words, APPROVED_WITH_CHANGES, ANSWERED)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(outcome_word=self.value()) if self.value() else queryset
@@ -124,9 +125,8 @@ def _cut_or_none(text: str | None) -> SafeString:
 
 
 def edit_of(request: Any) -> list[Change]:
-    """What the operator changed; the list reads the arguments of those alone that somebody did."""
-    edited = decision_of(request).arguments
-    return [] if edited is None else differences(request.asked, edited)
+    """What the operator changed; the list reads the arguments of those alone where somebody did."""
+    return [] if request.asked is None else differences(request.asked, request.ran)
 
 
 @admin.register(ApprovalRequest)
@@ -173,8 +173,9 @@ class ApprovalRequestAdmin(LongTableAdmin):
         # The first arguments, for the list; the page of one request reads the long texts itself.
         shown: QuerySet[Any] = requests.annotate(
             first=pretty("arguments", 2 * LIST_CHARACTERS),
-            asked=Case(When(decision__arguments__isnull=False, then=F("arguments"))),
-            outcome_word=history.OUTCOME,
+            asked=ASKED,
+            ran=RAN,
+            outcome_word=OUTCOME,
         )
         return shown.defer("arguments", "model_arguments", "args_schema", "context", "output")
 
@@ -204,7 +205,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
     def found(self, term: str) -> Q:
         return has_id(term) | has_id(term, "run_id")
 
-    def panels(self, request: HttpRequest, obj: ApprovalRequest) -> Iterator[Panel]:
+    def panels(self, request: HttpRequest, obj: Any) -> Iterator[Panel]:
         texts = read(obj, arguments=pretty("arguments"), output="output")
         yield Panel("Arguments", json_block(texts["arguments"]))
         if changes := edit_of(obj):

@@ -14,6 +14,7 @@ from aip.admin import INDENT, pretty
 from aip.text import visible
 from hitl.console import DECIDE
 from hitl.models import ApprovalRequest, Decision, Source, Status
+from hitl.outcomes import OUTCOME
 from hitl.seal import Arguments
 
 # Arguments that are longer, in characters of JSON or in lines, are shown in part; their request cannot be approved
@@ -36,7 +37,7 @@ def cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any
     rows = (
         requests.select_related("decision")
         .defer(*LONG)
-        .annotate(now=Now(), characters=Length(Cast("arguments", TextField())))
+        .annotate(now=Now(), outcome_word=OUTCOME, characters=Length(Cast("arguments", TextField())))
         .annotate(order=KeyTransform("required", "args_schema"))
         .annotate(short=Case(is_short, output_field=JSONField()), start=pretty("arguments", CARD_CHARACTERS))
     )
@@ -69,7 +70,7 @@ def _card(user: User, row: Any) -> dict[str, Any]:
         "can_decide": is_open and user.has_perm(DECIDE),
         "is_closed": not is_open,
         "closing": closing(row, decision),
-        "what": what(row, decision),
+        "what": what(row),
         "decision": decision,
         "note": "" if decision.source == Source.TIMEOUT else visible(decision.operator_input),
         "reason": visible(row.reason),
@@ -88,7 +89,7 @@ def _value(value: Any) -> str:
     return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def closing(row: ApprovalRequest, decision: Decision) -> str:
+def closing(row: Any, decision: Decision) -> str:
     """Who closed it, and from where; the page adds when."""
     if decision.is_of_runs_limit:
         return "Its run failed at its own limit of time, before anybody had decided"
@@ -99,11 +100,10 @@ def closing(row: ApprovalRequest, decision: Decision) -> str:
             return "Cancelled, because its run ended or its tool was deleted"
         case _:
             where = "over the API" if decision.source == Source.API else "in the console"
-            return f"{what(row, decision)} by {visible(decision.decided_by_name)} {where}"
+            return f"{what(row)} by {visible(decision.decided_by_name)} {where}"
 
 
-def what(row: ApprovalRequest, decision: Decision) -> str:
+def what(row: Any) -> str:
     """The decision, as people read it."""
-    if decision.answer is not None:
-        return "Answered"
-    return "Approved with changes" if decision.arguments is not None else Status(row.status).label
+    word: str = row.outcome_word
+    return word.replace("_", " ").capitalize()

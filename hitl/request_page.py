@@ -104,7 +104,7 @@ def _earlier(row: ApprovalRequest) -> dict[str, Any]:
     decision = row.decision
     return {
         "request": row,
-        "what": what(row, decision),
+        "what": what(row),
         "by": visible(decision.decided_by_name),
         "note": visible(decision.operator_input),
     }

@@ -14,9 +14,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from hitl import approvals, history
+from hitl import approvals, executions, history
 from hitl.models import ApprovalRequest, Source, Status
-from tests.hitl.calls import open_one
+from tests.hitl.calls import a_call, open_one
 from tests.hitl.test_console import client_of
 from tests.live import Live
 
@@ -123,6 +123,26 @@ def test_the_export_tells_both_versions_and_what_became_of_it(alice: User) -> No
     assert 0 <= float(row["seconds_open"]) < 60
     assert (row["seal"], row["tool_version"]) == (request.seal, request.tool_version)
     assert row["approved_seal"] not in ("", row["seal"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_edit_of_an_earlier_round_that_is_approved_as_it_is_counts_as_one_everywhere(
+    alice: User, admin_client: Client
+) -> None:
+    first = ApprovalRequest.objects.select_related("decision").get(pk=edited(alice).pk)
+    assert executions.claim_execution(first.pk)
+    call = a_call(run_id=first.run_id, checkpoint_ns=first.checkpoint_ns, arguments=first.to_run)
+    second = approvals.ask_again(first, call, "its outcome is unknown")
+    approvals.decide(second.pk, decision=Status.APPROVED, by=alice, source=Source.CONSOLE)
+    for row in rows_of(ApprovalRequest.objects.all()):
+        assert row["decision"] == "approved with changes"
+        assert ('"Welcome"' in row["arguments"], '"Welcome, Jane"' in row["approved_arguments"]) == (True, True)
+    listed = table_of(admin_client.get(f"{LIST}?outcome=approved+with+changes").text)
+    assert listed.count("<ins><bdi>Welcome, Jane</bdi></ins>") == 2
+    assert "<bdi>" not in table_of(admin_client.get(f"{LIST}?outcome=approved").text)
+    page = admin_client.get(reverse("admin:hitl_approvalrequest_change", args=[second.pk])).text
+    assert "Changed by the operator, and run so" in page
+    assert "Approved with changes by alice" in admin_client.get(f"/admin/inbox/{second.pk}/").text
 
 
 @pytest.mark.django_db(transaction=True)
