@@ -35,21 +35,21 @@ from aip.admin import (
 from aip.db import borrowed_connection
 from hitl import history
 from hitl.differences import Change, differences
-from hitl.models import ANSWERED, ApprovalRequest, Decision, Execution, Status
-from hitl.outcomes import APPROVED_WITH_CHANGES, ASKED, OUTCOME, RAN
+from hitl.models import ANSWERED, ApprovalRequest, Decision, Execution, Source, Status
+from hitl.outcomes import APPROVED_WITH_CHANGES, ASKED, LABELS, OUTCOME, PLACES, RAN
 from hitl.templatetags.humanize_seconds import seconds
 
 NO_DECISION = Decision()
 # What the list shows of an edit.
 CHANGES_SHOWN = 3
 CHANGE_CHARACTERS = 60
-STATUS_COLOURS: dict[str, str] = {
-    Status.PENDING: "warning",
-    Status.APPROVED: "success",
-    APPROVED_WITH_CHANGES: "success",
-    ANSWERED: "info",
-    Status.REJECTED: "danger",
-    Status.SKIPPED: "info",
+OUTCOME_COLOURS = {
+    LABELS[Status.PENDING]: "warning",
+    LABELS[Status.APPROVED]: "success",
+    LABELS[APPROVED_WITH_CHANGES]: "success",
+    LABELS[ANSWERED]: "info",
+    LABELS[Status.REJECTED]: "danger",
+    LABELS[Status.SKIPPED]: "info",
 }
 EXECUTION_COLOURS: dict[str, str] = {
     Execution.STARTED: "info",
@@ -64,11 +64,21 @@ class OutcomeFilter(admin.SimpleListFilter):
     parameter_name = "outcome"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        words = [status.value for status in Status if status != Status.PENDING]
-        return [(word, word.replace("_", " ")) for word in (*words, APPROVED_WITH_CHANGES, ANSWERED)]
+        return [(str(word), label) for word, label in LABELS.items() if word != Status.PENDING]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(outcome_word=self.value()) if self.value() else queryset
+
+
+class PlaceFilter(admin.SimpleListFilter):
+    title = "from"
+    parameter_name = "decision__source"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(source), place) for source, place in PLACES.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(decision__source=self.value()) if self.value() else queryset
 
 
 class DeciderFilter(RecentFilter):
@@ -98,6 +108,17 @@ class AgentFilter(RecentFilter):
 def decision_of(request: ApprovalRequest) -> Decision:
     decision: Decision = getattr(request, "decision", NO_DECISION)
     return decision
+
+
+def outcome_badge(request: Any) -> SafeString:
+    return badge(LABELS[request.outcome_word], OUTCOME_COLOURS)
+
+
+def note_of(decision: Decision) -> SafeString:
+    """A person's words; the clock has none."""
+    if decision.is_of_runs_limit:
+        return cut("Its run failed at its own limit of time.")
+    return block("" if decision.source == Source.TIMEOUT else decision.operator_input)
 
 
 def conversation(request: ApprovalRequest) -> SafeString:
@@ -132,7 +153,7 @@ def edit_of(request: Any) -> list[Change]:
 @admin.register(ApprovalRequest)
 class ApprovalRequestAdmin(LongTableAdmin):
     list_display = ["tool", "summary", "agent", "outcome", "edited", "decided", "source", "closed", "took"]
-    list_filter = [OutcomeFilter, ToolFilter, AgentFilter, DeciderFilter, "decision__source", "execution", "closed_at"]
+    list_filter = [OutcomeFilter, ToolFilter, AgentFilter, DeciderFilter, PlaceFilter, "execution", "closed_at"]
     list_before_template = "admin/history_export.html"
     list_select_related = ["decision"]
     search_fields = ["id"]
@@ -148,7 +169,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
     tool = column("tool", lambda r: cut(r.tool_name))
     summary = column("arguments", lambda r: cut(r.first))
     agent = column("agent", lambda r: cut(r.agent_name))
-    outcome = column("decision", lambda r: badge(r.outcome_word, STATUS_COLOURS))
+    outcome = column("decision", outcome_badge)
     edited = column("changed by the operator", lambda r: changed(edit_of(r)))
     took = column("after", lambda r: seconds((r.closed_at - r.created_at).total_seconds()) if r.closed_at else "-")
     opened = column("opened", lambda r: when(r.created_at), ordering="created_at")
@@ -160,9 +181,9 @@ class ApprovalRequestAdmin(LongTableAdmin):
     tool_link = column("tool", lambda r: link("agents_tool", r.tool_id, r.tool_name))
     agent_link = column("agent", lambda r: link("agents_agent", r.agent_id, r.agent_name))
     run_link = column("run", lambda r: link("agents_run", r.run_id, r.run_id))
-    decided = column("decided by", lambda r: cut(decision_of(r).decided_by_name or decision_of(r).source))
-    source = column("from", lambda r: cut(decision_of(r).source))
-    note = column("note", lambda r: block(decision_of(r).operator_input))
+    decided = column("decided by", lambda r: cut(decision_of(r).decided_by_name or "nobody"))
+    source = column("from", lambda r: PLACES.get(decision_of(r).source, "-"))
+    note = column("note", lambda r: note_of(decision_of(r)))
     client_run_id = column("client's run id", lambda r: cut(decision_of(r).client_run_id))
     execution_state = column("execution", lambda r: badge(r.execution, EXECUTION_COLOURS))
     execution_started = column("started", lambda r: when(r.execution_started_at))

@@ -14,7 +14,7 @@ from aip.admin import INDENT, pretty
 from aip.text import visible
 from hitl.console import DECIDE
 from hitl.models import ApprovalRequest, Decision, Source, Status
-from hitl.outcomes import OUTCOME
+from hitl.outcomes import LABELS, OUTCOME, PLACES
 from hitl.seal import Arguments
 
 # Arguments that are longer, in characters of JSON or in lines, are shown in part; their request cannot be approved
@@ -99,11 +99,9 @@ def closing(row: Any, decision: Decision) -> str:
         case Status.CANCELLED:
             return "Cancelled, because its run ended or its tool was deleted"
         case _:
-            where = "over the API" if decision.source == Source.API else "in the console"
-            return f"{what(row)} by {visible(decision.decided_by_name)} {where}"
+            return f"{what(row)} by {visible(decision.decided_by_name)} {PLACES[decision.source]}"
 
 
 def what(row: Any) -> str:
-    """The decision, as people read it."""
-    word: str = row.outcome_word
-    return word.replace("_", " ").capitalize()
+    """The decision, as people read it; what is past its deadline cannot be decided any more."""
+    return LABELS[Status.TIMEOUT_SKIP if row.outcome_word == Status.PENDING else row.outcome_word]

@@ -97,6 +97,7 @@ class ApprovalRequest(models.Model):
 
     class Meta:
         ordering = ["timeout_at"]
+        verbose_name_plural = "history"  # as the admin, which shows the past ones, calls its list
         default_permissions = ["view"]
         permissions = [("decide_approvalrequest", "Can decide approval requests")]
         constraints = [

@@ -14,6 +14,7 @@ from hitl.differences import differences
 from hitl.forms import Field, fields
 from hitl.inbox import Filters, beyond
 from hitl.models import ApprovalRequest
+from hitl.outcomes import PLACES
 from hitl.precedents import changes_since, earlier_decisions
 from hitl.shapes import Shown, shown
 from hitl.words import MORE_TIME, REASONS
@@ -49,6 +50,7 @@ def detail_page(
         "answer": visible(found["decision"].answer or ""),
         "output": visible(row.output or ""),
         "call_id": visible(row.tool_call_id),
+        "decided_from": PLACES.get(found["decision"].source, ""),
         "client_run_id": visible(found["decision"].client_run_id),
         "fields": in_order(row.args_schema, shown(row.args_schema, row.arguments)),
         "extensions": list(row.extensions.all()),

@@ -43,10 +43,29 @@ def test_the_list_tells_who_decided_what_from_where_after_how_long_and_what_was_
     decided(Status.SKIPPED, alice, answer="Done by hand.")
     open_one(agent_name="still waiting")
     page = table_of(admin_client.get(LIST).text)
-    for shown in ("approved with changes", "answered", "alice", "console", "api"):
+    for shown in ("Approved with changes", "Answered", "alice", "in the console", "over the API"):
         assert shown in page
     assert "<div><bdi>text</bdi>: <del><bdi>Welcome</bdi></del> <ins><bdi>Welcome, Jane</bdi></ins></div>" in page
     assert "still waiting" not in page
+
+
+@pytest.mark.django_db
+def test_the_history_speaks_to_people_and_not_in_the_wires_words(alice: User, admin_client: Client) -> None:
+    decided(Status.REJECTED, alice)
+    overdue, failed = open_one(), open_one()
+    ApprovalRequest.objects.filter(pk=overdue.pk).update(created_at="2001-01-01T00:00Z", timeout_at="2001-01-02T00:00Z")
+    admin_page = "admin:hitl_approvalrequest_change"
+    for word in (">Out of time<", "Nobody decided in time"):
+        assert word in admin_client.get(f"/admin/inbox/{overdue.pk}/card/").text
+    approvals.time_out_overdue()
+    approvals.end_with_runs([failed.run_id], timed_out=True)
+    page = admin_client.get(LIST).text
+    for word in ("Out of time", "by the clock", "nobody", "over the API"):
+        assert word in table_of(page)
+    assert "Approval requests" not in page
+    assert "Its run failed at its own limit" in admin_client.get(reverse(admin_page, args=[failed.pk])).text
+    assert "TIMEOUT" not in admin_client.get(reverse(admin_page, args=[overdue.pk])).text
+    assert "timeout_skip" not in table_of(page)
 
 
 def table_of(page: str) -> str:
