@@ -83,6 +83,7 @@ def _parts(
             "requester": run.spec.get("requester", ""),
             "agent_version": spec.get("agent_version", ""),
             "instruction": spec["instruction"] or "",
+            "run_ends_at": run.deadline_at.isoformat() if run.deadline_at else "",
         },
         is_sub_agent=is_sub_agent,
     )

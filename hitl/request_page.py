@@ -1,5 +1,6 @@
 """The page of one request: everything that is needed to decide it, whole."""
 
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -36,6 +37,7 @@ def detail_page(
     found = card(may_view(request), request_id)
     row = ApprovalRequest.objects.select_related("decision").get(pk=request_id)
     filters = Filters(request.GET)
+    run_ends_at, found["seconds_left"] = _runs_limit(row, found["seconds_left"])
     is_editing = request.GET.get("act") == "edit" and found["can_decide"]
     context = {
         "title": "Request",
@@ -47,6 +49,8 @@ def detail_page(
         "is_editing": is_editing,
         "reasons": REASONS,
         "more_time": MORE_TIME,
+        "run_ends_at": run_ends_at,
+        "ends_with_run": run_ends_at is not None and run_ends_at < row.timeout_at,
         "answer": visible(found["decision"].answer or ""),
         "output": visible(row.output or ""),
         "call_id": visible(row.tool_call_id),
@@ -74,6 +78,15 @@ def in_order(schema: dict[str, Any], named: list[Named]) -> list[Named]:
     """What is required first, in the tool's own order: PostgreSQL keeps that of lists, not that of objects."""
     order = required(schema)
     return sorted(named, key=lambda each: order.index(each.name) if each.name in order else len(order))
+
+
+def _runs_limit(row: ApprovalRequest, seconds_left: float) -> tuple[datetime | None, float]:
+    """When the run ends at the latest, if it has a limit; and the time that is left, which ends with the run."""
+    text = row.context.get("run_ends_at", "")
+    if not text:
+        return None, seconds_left
+    ends_at = datetime.fromisoformat(text)
+    return ends_at, max(0, min(seconds_left, seconds_left + (ends_at - row.timeout_at).total_seconds()))
 
 
 def _background(row: ApprovalRequest) -> dict[str, Any]:

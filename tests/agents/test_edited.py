@@ -1,11 +1,13 @@
 """What an operator puts in place of a call is what runs, or is what the model hears, whatever happens meanwhile."""
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 
 from agents.models import Run, RunEvent, Status, ToolVersion
 from hitl import approvals
@@ -88,6 +90,23 @@ def test_the_request_keeps_what_its_operator_needs(world: Listener, settings: An
     assert request.context["agent_version"] == "1.0"
     assert request.context["instruction"] == ""
     assert request.context["requester"] == "carol"
+    assert request.context["run_ends_at"] == ""
+
+
+def test_the_page_of_a_request_counts_to_its_runs_limit_where_that_comes_first(
+    world: Listener, settings: Any, admin_client: Client
+) -> None:
+    settings.HITL_HOLD_SECONDS = 0
+    run = carried(start(gated_agent(world, agent_config={"timeout_seconds": 40})))
+    request = requests(run)["reporter"]
+    assert run.deadline_at
+    assert request.timeout_seconds > 40
+    page = admin_client.get(f"/admin/inbox/{request.pk}/").text
+    (left,) = re.findall(r'data-seconds-left="([\d.]+)" data-deadline', page)
+    assert 0 < float(left) <= 40
+    assert "At zero its run reaches its own limit and fails" in page
+    assert f"it fails at {run.deadline_at:%Y-%m-%d %H:%M:%S} UTC" in page
+    assert "its run too" not in page
 
 
 class Editable(Call):
