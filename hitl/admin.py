@@ -37,6 +37,7 @@ from hitl import history
 from hitl.differences import Change, differences
 from hitl.models import ANSWERED, ApprovalRequest, Decision, Execution, Source, Status
 from hitl.outcomes import APPROVED_WITH_CHANGES, ASKED, LABELS, OUTCOME, PLACES, RAN
+from hitl.request_page import conversation
 from hitl.templatetags.humanize_seconds import seconds
 
 NO_DECISION = Decision()
@@ -121,12 +122,10 @@ def note_of(decision: Decision) -> SafeString:
     return block("" if decision.source == Source.TIMEOUT else decision.operator_input)
 
 
-def conversation(request: ApprovalRequest) -> SafeString:
+def led_to(request: ApprovalRequest) -> SafeString:
     """The messages that led to the call."""
-    messages = request.context.get("conversation", [])
-    return format_html_join(
-        "", '<p class="font-semibold">{}</p>{}', ((message["role"], block(message["content"])) for message in messages)
-    )
+    messages = conversation(request.context)
+    return format_html_join("", '<p class="font-semibold">{}</p>{}', ((m["role"], block(m["text"])) for m in messages))
 
 
 def changed(changes: list[Change]) -> SafeString:
@@ -236,7 +235,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
             yield Panel("Answered in the tool's place", block(answer))
         if obj.output is not None:
             yield Panel("Output", block(texts["output"]))
-        yield Panel("What led to it", conversation(obj), is_open=False)
+        yield Panel("What led to it", led_to(obj), is_open=False)
         names = [
             "id",
             "run_id",

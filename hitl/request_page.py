@@ -92,16 +92,22 @@ def _runs_limit(row: ApprovalRequest, seconds_left: float) -> tuple[datetime | N
 def _background(row: ApprovalRequest) -> dict[str, Any]:
     """What the request kept of its agent, its run and what led to it."""
     kept = row.context
-    conversation = kept.get("conversation", [])
     return {
         "about": visible(kept.get("tool_description", "")),
         "version": visible(kept.get("agent_version", "")),
         "instruction": visible(kept.get("instruction", "")),
         "requester": visible(row.requester),
-        "conversation": [
-            {"role": ROLES.get(m["role"], m["role"]), "text": visible(m["content"])} for m in conversation
-        ],
+        "leader": visible(kept.get("leader", "")),
+        "conversation": conversation(kept),
     }
+
+
+def conversation(kept: dict[str, Any]) -> list[dict[str, str]]:
+    """What led to the call. A sub-agent's task comes from its leader and not from a person."""
+    leader = kept.get("leader")
+    roles = ROLES | ({"human": visible(f"The agent {leader}")} if leader else {})
+    messages = kept.get("conversation", [])
+    return [{"role": roles.get(m["role"], m["role"]), "text": visible(m["content"])} for m in messages]
 
 
 def _precedent(row: ApprovalRequest) -> dict[str, Any] | None:
