@@ -22,7 +22,7 @@ from hitl.words import MORE_TIME, REASONS
 
 Named = TypeVar("Named", Shown, Field)
 # LangChain's words for who speaks.
-ROLES = {"human": "Person", "ai": "Agent", "tool": "Tool", "system": "System"}
+ROLES = {"human": "Person", "ai": "Agent", "tool": "Tool", "system": "System", "left out": "Left out"}
 
 
 @require_safe
