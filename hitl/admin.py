@@ -36,11 +36,10 @@ from aip.db import borrowed_connection
 from hitl import history
 from hitl.differences import Change, differences
 from hitl.models import ANSWERED, ApprovalRequest, Decision, Execution, Source, Status
-from hitl.outcomes import APPROVED_WITH_CHANGES, ASKED, LABELS, OUTCOME, PLACES, RAN
+from hitl.outcomes import APPROVED_WITH_CHANGES, ASKED, LABELS, OUTCOME, PLACES, RAN, decision_of
 from hitl.request_page import conversation
 from hitl.templatetags.humanize_seconds import seconds
 
-NO_DECISION = Decision()
 # What the list shows of an edit.
 CHANGES_SHOWN = 3
 CHANGE_CHARACTERS = 60
@@ -104,11 +103,6 @@ class AgentFilter(RecentFilter):
     title = "agent"
     parameter_name = "agent_id"
     label = "agent_name"
-
-
-def decision_of(request: ApprovalRequest) -> Decision:
-    decision: Decision = getattr(request, "decision", NO_DECISION)
-    return decision
 
 
 def outcome_badge(request: Any) -> SafeString:

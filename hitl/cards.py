@@ -10,11 +10,11 @@ from django.db.models.fields.json import KeyTransform
 from django.db.models.functions import Cast, Length, Now
 from django.http import Http404
 
-from aip.admin import INDENT, pretty
+from aip.admin import narrow, pretty
 from aip.text import visible
 from hitl.console import DECIDE
 from hitl.models import ApprovalRequest, Decision, Source, Status
-from hitl.outcomes import LABELS, OUTCOME, PLACES
+from hitl.outcomes import LABELS, OUTCOME, PLACES, decision_of
 from hitl.seal import Arguments
 
 # Arguments that are longer, in characters of JSON or in lines, are shown in part; their request cannot be approved
@@ -23,12 +23,6 @@ CARD_CHARACTERS = 600
 CARD_LINES = 12
 # What a page reads of a row only when it shows it.
 LONG = ("arguments", "model_arguments", "args_schema", "context", "output")
-NO_DECISION = Decision()
-
-
-def narrow(text: str) -> str:
-    """With half the indentation that PostgreSQL gives: a phone is narrow."""
-    return INDENT.sub(lambda found: found[0][::2], text)
 
 
 def cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any]]:
@@ -55,7 +49,7 @@ def card(user: User, request_id: UUID) -> dict[str, Any]:
 def _card(user: User, row: Any) -> dict[str, Any]:
     left = (row.timeout_at - row.now).total_seconds()
     is_open = row.status == Status.PENDING and left > 0
-    decision = getattr(row, "decision", NO_DECISION)
+    decision = decision_of(row)
     arguments = None if row.short is None else _pairs(row.short, row.order)
     is_cut = arguments is None or sum(1 + value.count("\n") for _, value in arguments) > CARD_LINES
     return {

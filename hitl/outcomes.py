@@ -3,7 +3,7 @@
 from django.db.models import Case, CharField, F, JSONField, Q, Value, When
 from django.db.models.functions import Coalesce
 
-from hitl.models import ANSWERED, Source, Status
+from hitl.models import ANSWERED, ApprovalRequest, Decision, Source, Status
 
 APPROVED_WITH_CHANGES = "approved with changes"
 # As `ApprovalRequest.operators_arguments` has it: what ran is an operator's, of this round or of an earlier one.
@@ -29,3 +29,10 @@ LABELS: dict[str, str] = {
     Status.CANCELLED: "Cancelled",
 }
 PLACES: dict[str, str] = {Source.CONSOLE: "in the console", Source.API: "over the API", Source.TIMEOUT: "by the clock"}
+
+NO_DECISION = Decision()
+
+
+def decision_of(request: ApprovalRequest) -> Decision:
+    """An empty one where there is none: nothing is told of it."""
+    return request.made or NO_DECISION
