@@ -70,9 +70,13 @@ def _drive(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
 
 
 def _parts(
-    attempt: Attempt, run: Run, spec: specs.Spec, model: BaseChatModel, *, is_sub_agent: bool = False
+    attempt: Attempt, run: Run, spec: specs.Spec, model: BaseChatModel, *, leader: str | None = None
 ) -> dict[str, Any]:
-    """What an agent is made of, by the names of `engine.build_agent`; `spec` is the run's or that of a sub-agent."""
+    """What an agent is made of, by the names of `engine.build_agent`.
+
+    `spec` is the run's, or that of a sub-agent, whose `leader` is the agent that gives it tasks.
+    """
+    is_sub_agent = leader is not None
     tools = [specs.thaw(tool) for tool in spec["tools"]]
     gate = Gate(
         attempt,
@@ -83,24 +87,29 @@ def _parts(
             "requester": run.spec.get("requester", ""),
             "agent_version": spec.get("agent_version", ""),
             "instruction": spec["instruction"] or "",
+            "leader": leader or "",
+            "run_ends_at": run.deadline_at.isoformat() if run.deadline_at else "",
         },
         is_sub_agent=is_sub_agent,
     )
     return {
         "model": model,
-        "tools": [*map(build_tool, tools), *(_sub_agent(attempt, run, sub) for sub in spec.get("agents", []))],
+        "tools": [
+            *map(build_tool, tools),
+            *(_sub_agent(attempt, run, sub, leader=spec["agent_name"]) for sub in spec.get("agents", [])),
+        ],
         "instruction": spec["instruction"] or "",
         "middleware": gate,
     }
 
 
-def _sub_agent(attempt: Attempt, run: Run, spec: specs.Spec) -> SubAgentTool:
+def _sub_agent(attempt: Attempt, run: Run, spec: specs.Spec, *, leader: str) -> SubAgentTool:
     """Built when it is called: an agent whose model cannot be asked spoils no run that does without it."""
     model = llm.Model(**spec["model"])
     return SubAgentTool(
         name=spec["tool_name"],
         description=spec["description"] or f"Gives a task to the agent {spec['agent_name']} and waits for its answer.",
-        build=lambda: build_agent(**_parts(attempt, run, spec, llm.build(model), is_sub_agent=True)),
+        build=lambda: build_agent(**_parts(attempt, run, spec, llm.build(model), leader=leader)),
         explain=lambda exc: _explain(exc, model),
     )
 

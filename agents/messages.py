@@ -56,11 +56,18 @@ def context(messages: Sequence[AnyMessage], tool_description: str, background: d
     """What a request keeps for those who decide it: the conversation, what the tool does, what its agent was told."""
     texts = {**background, "tool_description": tool_description}
     conversation = [{"role": m.type, "content": _kept(m.text)} for m in messages[-CONTEXT_MESSAGES:]]
+    if left_out := len(messages) - len(conversation):
+        conversation.insert(
+            0, {"role": "left out", "content": f"The {left_out:,} messages before these were not kept."}
+        )
     return {name: _kept(text) for name, text in texts.items()} | {"conversation": conversation}
 
 
 def _kept(text: str) -> str:
-    return str(storable(text))[:CONTEXT_CHARACTERS]
+    whole = str(storable(text))
+    if len(whole) <= CONTEXT_CHARACTERS:
+        return whole
+    return f"{whole[:CONTEXT_CHARACTERS]}\n\n[Cut here: {len(whole):,} characters, of which the first were kept.]"
 
 
 def refusal(approval: ApprovalRequest) -> str:

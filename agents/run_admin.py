@@ -36,8 +36,9 @@ from aip.admin import (
     table,
     when,
 )
-from hitl.admin import STATUS_COLOURS as REQUEST_COLOURS
+from hitl.admin import outcome_badge
 from hitl.models import ApprovalRequest
+from hitl.outcomes import OUTCOME
 
 CANCEL = "agents.cancel_run"
 RUN_COLOURS: dict[str, str] = {
@@ -158,13 +159,14 @@ def files_of(run_id: UUID) -> SafeString | None:
 
 
 def requests_of(run_id: UUID) -> SafeString:
-    requests = ApprovalRequest.objects.filter(run_id=run_id).select_related("decision").order_by("-created_at")
-    shown = requests.annotate(first=pretty("arguments", 2 * LIST_CHARACTERS)).defer("arguments", "context", "output")
+    requests = ApprovalRequest.objects.filter(run_id=run_id).order_by("-created_at")
+    shown = requests.annotate(first=pretty("arguments", 2 * LIST_CHARACTERS), outcome_word=OUTCOME)
+    shown = shown.defer("arguments", "model_arguments", "args_schema", "context", "output")
     rows = [
         (
             link("hitl_approvalrequest", r.pk, r.tool_name),
             cut(r.first),
-            badge(r.status, REQUEST_COLOURS),
+            outcome_badge(r),
             when(r.created_at),
         )
         for r in shown[:REQUESTS]

@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.db.models import Case, F, Q, QuerySet, When
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
@@ -35,20 +35,21 @@ from aip.admin import (
 from aip.db import borrowed_connection
 from hitl import history
 from hitl.differences import Change, differences
-from hitl.models import ANSWERED, ApprovalRequest, Decision, Execution, Status
+from hitl.models import ANSWERED, ApprovalRequest, Decision, Execution, Source, Status
+from hitl.outcomes import APPROVED_WITH_CHANGES, ASKED, LABELS, OUTCOME, PLACES, RAN, decision_of
+from hitl.request_page import conversation
 from hitl.templatetags.humanize_seconds import seconds
 
-NO_DECISION = Decision()
 # What the list shows of an edit.
 CHANGES_SHOWN = 3
 CHANGE_CHARACTERS = 60
-STATUS_COLOURS: dict[str, str] = {
-    Status.PENDING: "warning",
-    Status.APPROVED: "success",
-    history.APPROVED_WITH_CHANGES: "success",
-    ANSWERED: "info",
-    Status.REJECTED: "danger",
-    Status.SKIPPED: "info",
+OUTCOME_COLOURS = {
+    LABELS[Status.PENDING]: "warning",
+    LABELS[Status.APPROVED]: "success",
+    LABELS[APPROVED_WITH_CHANGES]: "success",
+    LABELS[ANSWERED]: "info",
+    LABELS[Status.REJECTED]: "danger",
+    LABELS[Status.SKIPPED]: "info",
 }
 EXECUTION_COLOURS: dict[str, str] = {
     Execution.STARTED: "info",
@@ -63,11 +64,21 @@ class OutcomeFilter(admin.SimpleListFilter):
     parameter_name = "outcome"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        words = [status.value for status in Status if status != Status.PENDING]
-        return [(word, word.replace("_", " ")) for word in (*words, history.APPROVED_WITH_CHANGES, ANSWERED)]
+        return [(str(word), label) for word, label in LABELS.items() if word != Status.PENDING]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(outcome_word=self.value()) if self.value() else queryset
+
+
+class PlaceFilter(admin.SimpleListFilter):
+    title = "from"
+    parameter_name = "decision__source"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(source), place) for source, place in PLACES.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(decision__source=self.value()) if self.value() else queryset
 
 
 class DeciderFilter(RecentFilter):
@@ -94,17 +105,21 @@ class AgentFilter(RecentFilter):
     label = "agent_name"
 
 
-def decision_of(request: ApprovalRequest) -> Decision:
-    decision: Decision = getattr(request, "decision", NO_DECISION)
-    return decision
+def outcome_badge(request: Any) -> SafeString:
+    return badge(LABELS[request.outcome_word], OUTCOME_COLOURS)
 
 
-def conversation(request: ApprovalRequest) -> SafeString:
+def note_of(decision: Decision) -> SafeString:
+    """A person's words; the clock has none."""
+    if decision.is_of_runs_limit:
+        return cut("Its run failed at its own limit of time.")
+    return block("" if decision.source == Source.TIMEOUT else decision.operator_input)
+
+
+def led_to(request: ApprovalRequest) -> SafeString:
     """The messages that led to the call."""
-    messages = request.context.get("conversation", [])
-    return format_html_join(
-        "", '<p class="font-semibold">{}</p>{}', ((message["role"], block(message["content"])) for message in messages)
-    )
+    messages = conversation(request.context)
+    return format_html_join("", '<p class="font-semibold">{}</p>{}', ((m["role"], block(m["text"])) for m in messages))
 
 
 def changed(changes: list[Change]) -> SafeString:
@@ -124,15 +139,14 @@ def _cut_or_none(text: str | None) -> SafeString:
 
 
 def edit_of(request: Any) -> list[Change]:
-    """What the operator changed; the list reads the arguments of those alone that somebody did."""
-    edited = decision_of(request).arguments
-    return [] if edited is None else differences(request.asked, edited)
+    """What the operator changed; the list reads the arguments of those alone where somebody did."""
+    return [] if request.asked is None else differences(request.asked, request.ran)
 
 
 @admin.register(ApprovalRequest)
 class ApprovalRequestAdmin(LongTableAdmin):
     list_display = ["tool", "summary", "agent", "outcome", "edited", "decided", "source", "closed", "took"]
-    list_filter = [OutcomeFilter, ToolFilter, AgentFilter, DeciderFilter, "decision__source", "execution", "closed_at"]
+    list_filter = [OutcomeFilter, ToolFilter, AgentFilter, DeciderFilter, PlaceFilter, "execution", "closed_at"]
     list_before_template = "admin/history_export.html"
     list_select_related = ["decision"]
     search_fields = ["id"]
@@ -148,7 +162,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
     tool = column("tool", lambda r: cut(r.tool_name))
     summary = column("arguments", lambda r: cut(r.first))
     agent = column("agent", lambda r: cut(r.agent_name))
-    outcome = column("decision", lambda r: badge(r.outcome_word, STATUS_COLOURS))
+    outcome = column("decision", outcome_badge)
     edited = column("changed by the operator", lambda r: changed(edit_of(r)))
     took = column("after", lambda r: seconds((r.closed_at - r.created_at).total_seconds()) if r.closed_at else "-")
     opened = column("opened", lambda r: when(r.created_at), ordering="created_at")
@@ -160,9 +174,9 @@ class ApprovalRequestAdmin(LongTableAdmin):
     tool_link = column("tool", lambda r: link("agents_tool", r.tool_id, r.tool_name))
     agent_link = column("agent", lambda r: link("agents_agent", r.agent_id, r.agent_name))
     run_link = column("run", lambda r: link("agents_run", r.run_id, r.run_id))
-    decided = column("decided by", lambda r: cut(decision_of(r).decided_by_name or decision_of(r).source))
-    source = column("from", lambda r: cut(decision_of(r).source))
-    note = column("note", lambda r: block(decision_of(r).operator_input))
+    decided = column("decided by", lambda r: cut(decision_of(r).decided_by_name or "nobody"))
+    source = column("from", lambda r: PLACES.get(decision_of(r).source, "-"))
+    note = column("note", lambda r: note_of(decision_of(r)))
     client_run_id = column("client's run id", lambda r: cut(decision_of(r).client_run_id))
     execution_state = column("execution", lambda r: badge(r.execution, EXECUTION_COLOURS))
     execution_started = column("started", lambda r: when(r.execution_started_at))
@@ -173,8 +187,9 @@ class ApprovalRequestAdmin(LongTableAdmin):
         # The first arguments, for the list; the page of one request reads the long texts itself.
         shown: QuerySet[Any] = requests.annotate(
             first=pretty("arguments", 2 * LIST_CHARACTERS),
-            asked=Case(When(decision__arguments__isnull=False, then=F("arguments"))),
-            outcome_word=history.OUTCOME,
+            asked=ASKED,
+            ran=RAN,
+            outcome_word=OUTCOME,
         )
         return shown.defer("arguments", "model_arguments", "args_schema", "context", "output")
 
@@ -204,7 +219,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
     def found(self, term: str) -> Q:
         return has_id(term) | has_id(term, "run_id")
 
-    def panels(self, request: HttpRequest, obj: ApprovalRequest) -> Iterator[Panel]:
+    def panels(self, request: HttpRequest, obj: Any) -> Iterator[Panel]:
         texts = read(obj, arguments=pretty("arguments"), output="output")
         yield Panel("Arguments", json_block(texts["arguments"]))
         if changes := edit_of(obj):
@@ -214,7 +229,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
             yield Panel("Answered in the tool's place", block(answer))
         if obj.output is not None:
             yield Panel("Output", block(texts["output"]))
-        yield Panel("What led to it", conversation(obj), is_open=False)
+        yield Panel("What led to it", led_to(obj), is_open=False)
         names = [
             "id",
             "run_id",

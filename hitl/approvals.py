@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce, Now
 from aip.db import from_now
 from hitl import afterwards, coverage
 from hitl.calls import Call
-from hitl.models import ApprovalRequest, Decision, Execution, Extension, Source, Status
+from hitl.models import RUN_TIMEOUT_NOTE, ApprovalRequest, Decision, Execution, Extension, Source, Status
 from hitl.refusals import AlreadyClosed as AlreadyClosed
 from hitl.refusals import StaleSeal as StaleSeal
 from hitl.refusals import Unfit as Unfit
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 # The words that a person may decide with; `timeout_skip` is the clock's alone.
 DECIDABLE = (Status.APPROVED, Status.REJECTED, Status.SKIPPED)
 TIMEOUT_NOTE = "TIMEOUT"
-RUN_TIMEOUT_NOTE = "TIMEOUT of the run"
 RECENT = timedelta(minutes=15)
 # How many overdue requests one look of the sweep closes, in one transaction.
 BATCH = 5000

@@ -12,6 +12,7 @@ from aip.text import visible
 from hitl import approvals
 from hitl.cards import cards
 from hitl.console import may_decide, page
+from hitl.forms import problems
 from hitl.inbox import CARDS, Filters
 from hitl.models import ApprovalRequest, Source, Status
 from hitl.refusals import AlreadyClosed, StaleSeal, describe_closing
@@ -29,9 +30,7 @@ def bulk(request: HttpRequest) -> HttpResponse:
     form = BulkForm(request.POST)
     problem, picks = "", _picks(request.POST.getlist("pick"))
     if not form.is_valid():
-        problem = f"{NOTHING} " + " ".join(
-            f"{name}: {' '.join(map(str, errors))}" for name, errors in form.errors.items()
-        )
+        problem = f"{NOTHING} {problems(form)}"
     elif not picks:
         problem = f"{NOTHING} Tick the requests first that you want to decide."
     elif len(picks) > CARDS:

@@ -10,10 +10,11 @@ from django.db.models.fields.json import KeyTransform
 from django.db.models.functions import Cast, Length, Now
 from django.http import Http404
 
-from aip.admin import INDENT, pretty
+from aip.admin import narrow, pretty
 from aip.text import visible
 from hitl.console import DECIDE
 from hitl.models import ApprovalRequest, Decision, Source, Status
+from hitl.outcomes import LABELS, OUTCOME, PLACES, decision_of
 from hitl.seal import Arguments
 
 # Arguments that are longer, in characters of JSON or in lines, are shown in part; their request cannot be approved
@@ -22,12 +23,6 @@ CARD_CHARACTERS = 600
 CARD_LINES = 12
 # What a page reads of a row only when it shows it.
 LONG = ("arguments", "model_arguments", "args_schema", "context", "output")
-NO_DECISION = Decision()
-
-
-def narrow(text: str) -> str:
-    """With half the indentation that PostgreSQL gives: a phone is narrow."""
-    return INDENT.sub(lambda found: found[0][::2], text)
 
 
 def cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any]]:
@@ -36,7 +31,7 @@ def cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any
     rows = (
         requests.select_related("decision")
         .defer(*LONG)
-        .annotate(now=Now(), characters=Length(Cast("arguments", TextField())))
+        .annotate(now=Now(), outcome_word=OUTCOME, characters=Length(Cast("arguments", TextField())))
         .annotate(order=KeyTransform("required", "args_schema"))
         .annotate(short=Case(is_short, output_field=JSONField()), start=pretty("arguments", CARD_CHARACTERS))
     )
@@ -54,7 +49,7 @@ def card(user: User, request_id: UUID) -> dict[str, Any]:
 def _card(user: User, row: Any) -> dict[str, Any]:
     left = (row.timeout_at - row.now).total_seconds()
     is_open = row.status == Status.PENDING and left > 0
-    decision = getattr(row, "decision", NO_DECISION)
+    decision = decision_of(row)
     arguments = None if row.short is None else _pairs(row.short, row.order)
     is_cut = arguments is None or sum(1 + value.count("\n") for _, value in arguments) > CARD_LINES
     return {
@@ -69,7 +64,7 @@ def _card(user: User, row: Any) -> dict[str, Any]:
         "can_decide": is_open and user.has_perm(DECIDE),
         "is_closed": not is_open,
         "closing": closing(row, decision),
-        "what": what(row, decision),
+        "what": what(row),
         "decision": decision,
         "note": "" if decision.source == Source.TIMEOUT else visible(decision.operator_input),
         "reason": visible(row.reason),
@@ -88,20 +83,19 @@ def _value(value: Any) -> str:
     return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def closing(row: ApprovalRequest, decision: Decision) -> str:
+def closing(row: Any, decision: Decision) -> str:
     """Who closed it, and from where; the page adds when."""
+    if decision.is_of_runs_limit:
+        return "Its run failed at its own limit of time, before anybody had decided"
     match row.status:
         case Status.PENDING | Status.TIMEOUT_SKIP:
             return "Nobody decided in time, so the step was skipped"
         case Status.CANCELLED:
             return "Cancelled, because its run ended or its tool was deleted"
         case _:
-            where = "over the API" if decision.source == Source.API else "in the console"
-            return f"{what(row, decision)} by {visible(decision.decided_by_name)} {where}"
+            return f"{what(row)} by {visible(decision.decided_by_name)} {PLACES[decision.source]}"
 
 
-def what(row: ApprovalRequest, decision: Decision) -> str:
-    """The decision, as people read it."""
-    if decision.answer is not None:
-        return "Answered"
-    return "Approved with changes" if decision.arguments is not None else Status(row.status).label
+def what(row: Any) -> str:
+    """The decision, as people read it; what is past its deadline cannot be decided any more."""
+    return LABELS[Status.TIMEOUT_SKIP if row.outcome_word == Status.PENDING else row.outcome_word]

@@ -1,6 +1,5 @@
 """An operator's decision about one request: each names the seal that was on the screen, or nothing is decided."""
 
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -13,7 +12,7 @@ from hitl import approvals
 from hitl.arguments import Errors
 from hitl.cards import card
 from hitl.console import is_script, may_decide, may_view
-from hitl.forms import ExtensionForm, fields, read
+from hitl.forms import ExtensionForm, fields, problems, read
 from hitl.inbox import Filters, beyond
 from hitl.models import ApprovalRequest, Source, Status
 from hitl.refusals import AlreadyClosed, StaleSeal, Unfit, UnknownRequest, describe_closing
@@ -34,7 +33,7 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
     user = may_decide(request)
     form = ConsoleForm(request.POST)
     if not form.is_valid():
-        return _refused(request, request_id, 400, _problems(form))
+        return _refused(request, request_id, 400, problems(form))
     given = form.cleaned_data
     decision = Status(given["decision"])
     if decision == Status.APPROVED and found["request"].destructive and not given["sure"]:
@@ -83,10 +82,6 @@ def _too_late(closed: ApprovalRequest) -> str:
     return f"Your decision came too late. {describe_closing(closed)}"
 
 
-def _problems(form: Any) -> str:
-    return " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in form.errors.items())
-
-
 def _decided(request: HttpRequest, closed: ApprovalRequest) -> HttpResponse:
     """On to the next request of the line that the operator works on."""
     if is_script(request) and "from_inbox" in request.POST:
@@ -131,7 +126,7 @@ def extend(request: HttpRequest, request_id: UUID) -> HttpResponse:
     form = ExtensionForm(request.POST)
     try:
         if not form.is_valid():
-            return _refused(request, request_id, 400, _problems(form))
+            return _refused(request, request_id, 400, problems(form))
         extended = approvals.extend(request_id, seconds=form.cleaned_data["seconds"], by=user, source=Source.CONSOLE)
     except UnknownRequest:
         card(user, request_id)

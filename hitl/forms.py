@@ -42,6 +42,11 @@ class ExtensionForm(forms.Form):
     seconds = forms.IntegerField(min_value=1, max_value=settings.HITL_MAX_TIMEOUT_SECONDS)
 
 
+def problems(form: forms.Form) -> str:
+    """What is wrong with what was sent, in one line."""
+    return " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in form.errors.items())
+
+
 class Kind(StrEnum):
     TEXT = "text"
     NUMBER = "number"

@@ -8,26 +8,18 @@ from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db.models import Case, CharField, F, Q, QuerySet, TextField, Value, When
-from django.db.models.functions import Cast, Left
+from django.db.models import F, Q, QuerySet, TextField
+from django.db.models.functions import Cast, Coalesce, Left
 
 from aip.db import borrowed_connection
-from hitl.models import ANSWERED, ApprovalRequest
+from hitl.models import ApprovalRequest
+from hitl.outcomes import ASKED, OUTCOME, RAN
 
 ROWS = 200
 # A spreadsheet's cell holds 32,767.
 CELL_CHARACTERS = 32_000
 # What a spreadsheet would take for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-APPROVED_WITH_CHANGES = "approved with changes"
-
-# What became of a request, told apart further than the wire's words do. Also the filter's choices.
-OUTCOME = Case(
-    When(decision__answer__isnull=False, then=Value(ANSWERED)),
-    When(decision__arguments__isnull=False, then=Value(APPROVED_WITH_CHANGES)),
-    default=F("status"),
-    output_field=CharField(),
-)
 
 
 def _cut(expression: Any) -> Left:
@@ -46,8 +38,8 @@ COLUMNS: dict[str, Any] = {
     "tool": F("tool_name"),
     "agent": F("agent_name"),
     "requester": F("requester"),
-    "arguments": _cut("arguments"),
-    "approved_arguments": _cut("decision__arguments"),
+    "arguments": _cut(Coalesce(ASKED, "arguments")),
+    "approved_arguments": _cut(RAN),
     "answer": _cut("decision__answer"),
     "execution": F("execution"),
     "output": _cut("output"),

@@ -15,6 +15,8 @@ from hitl.seal import Arguments
 SHORT_SEAL = 8
 # What people are told of a `skipped` call that an operator answered.
 ANSWERED = "answered"
+# The note of the decision that the clock makes when a run reaches its own limit.
+RUN_TIMEOUT_NOTE = "TIMEOUT of the run"
 
 
 class Status(models.TextChoices):
@@ -95,6 +97,7 @@ class ApprovalRequest(models.Model):
 
     class Meta:
         ordering = ["timeout_at"]
+        verbose_name_plural = "history"  # as the admin, which shows the past ones, calls its list
         default_permissions = ["view"]
         permissions = [("decide_approvalrequest", "Can decide approval requests")]
         constraints = [
@@ -264,6 +267,11 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.decision} by {self.decided_by_name or self.source}"
+
+    @property
+    def is_of_runs_limit(self) -> bool:
+        """Whether nothing goes on after it: the run failed at its own limit while the request waited."""
+        return self.source == Source.TIMEOUT and self.operator_input == RUN_TIMEOUT_NOTE
 
 
 class Extension(models.Model):

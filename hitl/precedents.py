@@ -7,6 +7,7 @@ from django.db.models import Q, QuerySet
 from hitl.approvals import DECIDABLE
 from hitl.differences import Change, differences
 from hitl.models import ApprovalRequest, Status
+from hitl.outcomes import OUTCOME
 
 EARLIER = 5
 
@@ -26,8 +27,9 @@ def changes_since(request: ApprovalRequest) -> Precedent | None:
 
 
 def earlier_decisions(request: ApprovalRequest) -> list[ApprovalRequest]:
-    """The last calls of the same tool that people decided, each with its `decision`. One statement."""
-    return list(_decided_before(request).defer("arguments", "model_arguments", "decision__arguments")[:EARLIER])
+    """The last calls of the same tool that people decided, each with `decision` and `outcome_word`. One statement."""
+    found = _decided_before(request).annotate(outcome_word=OUTCOME)
+    return list(found.defer("arguments", "model_arguments", "decision__arguments", "decision__answer")[:EARLIER])
 
 
 def _decided_before(request: ApprovalRequest) -> QuerySet[ApprovalRequest]:

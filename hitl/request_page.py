@@ -1,5 +1,6 @@
 """The page of one request: everything that is needed to decide it, whole."""
 
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -14,13 +15,14 @@ from hitl.differences import differences
 from hitl.forms import Field, fields
 from hitl.inbox import Filters, beyond
 from hitl.models import ApprovalRequest
+from hitl.outcomes import PLACES
 from hitl.precedents import changes_since, earlier_decisions
 from hitl.shapes import Shown, shown
 from hitl.words import MORE_TIME, REASONS
 
 Named = TypeVar("Named", Shown, Field)
 # LangChain's words for who speaks.
-ROLES = {"human": "Person", "ai": "Agent", "tool": "Tool", "system": "System"}
+ROLES = {"human": "Person", "ai": "Agent", "tool": "Tool", "system": "System", "left out": "Left out"}
 
 
 @require_safe
@@ -35,6 +37,7 @@ def detail_page(
     found = card(may_view(request), request_id)
     row = ApprovalRequest.objects.select_related("decision").get(pk=request_id)
     filters = Filters(request.GET)
+    run_ends_at, found["seconds_left"] = _runs_limit(row, found["seconds_left"])
     is_editing = request.GET.get("act") == "edit" and found["can_decide"]
     context = {
         "title": "Request",
@@ -46,9 +49,12 @@ def detail_page(
         "is_editing": is_editing,
         "reasons": REASONS,
         "more_time": MORE_TIME,
+        "run_ends_at": run_ends_at,
+        "ends_with_run": run_ends_at is not None and run_ends_at < row.timeout_at,
         "answer": visible(found["decision"].answer or ""),
         "output": visible(row.output or ""),
         "call_id": visible(row.tool_call_id),
+        "decided_from": PLACES.get(found["decision"].source, ""),
         "client_run_id": visible(found["decision"].client_run_id),
         "fields": in_order(row.args_schema, shown(row.args_schema, row.arguments)),
         "extensions": list(row.extensions.all()),
@@ -74,19 +80,34 @@ def in_order(schema: dict[str, Any], named: list[Named]) -> list[Named]:
     return sorted(named, key=lambda each: order.index(each.name) if each.name in order else len(order))
 
 
+def _runs_limit(row: ApprovalRequest, seconds_left: float) -> tuple[datetime | None, float]:
+    """When the run ends at the latest, if it has a limit; and the time that is left, which ends with the run."""
+    text = row.context.get("run_ends_at", "")
+    if not text:
+        return None, seconds_left
+    ends_at = datetime.fromisoformat(text)
+    return ends_at, max(0, min(seconds_left, seconds_left + (ends_at - row.timeout_at).total_seconds()))
+
+
 def _background(row: ApprovalRequest) -> dict[str, Any]:
     """What the request kept of its agent, its run and what led to it."""
     kept = row.context
-    conversation = kept.get("conversation", [])
     return {
         "about": visible(kept.get("tool_description", "")),
         "version": visible(kept.get("agent_version", "")),
         "instruction": visible(kept.get("instruction", "")),
         "requester": visible(row.requester),
-        "conversation": [
-            {"role": ROLES.get(m["role"], m["role"]), "text": visible(m["content"])} for m in conversation
-        ],
+        "leader": visible(kept.get("leader", "")),
+        "conversation": conversation(kept),
     }
+
+
+def conversation(kept: dict[str, Any]) -> list[dict[str, str]]:
+    """What led to the call. A sub-agent's task comes from its leader and not from a person."""
+    leader = kept.get("leader")
+    roles = ROLES | ({"human": visible(f"The agent {leader}")} if leader else {})
+    messages = kept.get("conversation", [])
+    return [{"role": roles.get(m["role"], m["role"]), "text": visible(m["content"])} for m in messages]
 
 
 def _precedent(row: ApprovalRequest) -> dict[str, Any] | None:
@@ -104,7 +125,7 @@ def _earlier(row: ApprovalRequest) -> dict[str, Any]:
     decision = row.decision
     return {
         "request": row,
-        "what": what(row, decision),
+        "what": what(row),
         "by": visible(decision.decided_by_name),
         "note": visible(decision.operator_input),
     }

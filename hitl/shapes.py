@@ -3,8 +3,9 @@
 import json
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
+
+from django.db.models import TextChoices
 
 from aip.text import visible
 from hitl.arguments import properties
@@ -22,15 +23,17 @@ MAIL_NAMES = {"to", "cc", "bcc", "recipient", "recipients", "subject", "to_email
 MAIL_HEADERS = re.compile(r"\A(?:(?:From|To|Cc|Bcc|Subject|Date|Reply-To):[^\n]*\n)+", re.IGNORECASE)
 
 
-class Kind(StrEnum):
-    TEXT = "text"
-    LONG_TEXT = "long_text"
-    EMAIL = "email"
-    CODE = "code"
-    JSON = "json"
-    NUMBER = "number"
-    BOOLEAN = "boolean"
-    NOTHING = "nothing"
+class Kind(TextChoices):
+    """The labels tell apart what may look the same: a text that says true, and what is true."""
+
+    TEXT = "text", "text"
+    LONG_TEXT = "long_text", "long text"
+    EMAIL = "email", "e-mail"
+    CODE = "code", "code"
+    JSON = "json", "JSON"
+    NUMBER = "number", "number"
+    BOOLEAN = "boolean", "yes or no"
+    NOTHING = "nothing", "nothing"
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,6 @@ class Shown:
     help: str
     kind: Kind
     text: str
-
-    @property
-    def lines(self) -> int:
-        return self.text.count("\n") + 1
 
 
 def shown(schema: dict[str, Any], arguments: Arguments) -> list[Shown]:

@@ -14,6 +14,10 @@ def test_every_setting_is_in_the_table_and_nothing_else() -> None:
     assert set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE)) == read
 
 
+def test_every_picture_is_shown() -> None:
+    assert [path.name for path in (ROOT / "docs").glob("*.png") if f"(docs/{path.name})" not in README] == []
+
+
 def test_every_file_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"`?((?:examples|docs)/[\w./-]+)", README)) | {"docker-compose.yml", "manage.py", ".ci/run"}
     assert [name for name in named if not (ROOT / name).exists()] == []

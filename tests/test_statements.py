@@ -136,3 +136,20 @@ def test_the_console_costs_as_many_statements_for_thirty_requests_as_for_one(adm
     few = statements()
     open_and_decide(29)
     assert statements() == few
+
+
+def test_the_page_of_a_request_costs_as_many_statements_with_earlier_decisions_of_its_tool(
+    admin_client: Client, django_assert_num_queries: Any
+) -> None:
+    request = open_one()
+    page = f"/admin/inbox/{request.pk}/"
+    admin_client.get(page)
+    with CaptureQueriesContext(connection) as alone:
+        admin_client.get(page)
+    operator = User.objects.create(username="decider")
+    for extras in ({"decision": Status.REJECTED}, {"decision": Status.SKIPPED, "answer": "Done by hand."}) * 3:
+        earlier = open_one(tool_id=request.tool_id)
+        approvals.decide(earlier.pk, by=operator, source=Source.API, **extras)
+    with django_assert_num_queries(len(alone)):
+        text = admin_client.get(page).text
+    assert text.count(">Rejected<") + text.count(">Answered<") == 5

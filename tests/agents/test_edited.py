@@ -1,12 +1,15 @@
 """What an operator puts in place of a call is what runs, or is what the model hears, whatever happens meanwhile."""
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 
+from agents import runs
 from agents.models import Run, RunEvent, Status, ToolVersion
 from hitl import approvals
 from hitl.models import ApprovalRequest, Decision, Execution, Source
@@ -88,6 +91,41 @@ def test_the_request_keeps_what_its_operator_needs(world: Listener, settings: An
     assert request.context["agent_version"] == "1.0"
     assert request.context["instruction"] == ""
     assert request.context["requester"] == "carol"
+    assert request.context["run_ends_at"] == ""
+
+
+def test_the_page_of_a_request_counts_to_its_runs_limit_where_that_comes_first(
+    world: Listener, settings: Any, admin_client: Client
+) -> None:
+    settings.HITL_HOLD_SECONDS = 0
+    run = carried(start(gated_agent(world, agent_config={"timeout_seconds": 40})))
+    request = requests(run)["reporter"]
+    assert run.deadline_at
+    assert request.timeout_seconds > 40
+    page = admin_client.get(f"/admin/inbox/{request.pk}/").text
+    (left,) = re.findall(r'data-seconds-left="([\d.]+)" data-deadline', page)
+    assert 0 < float(left) <= 40
+    assert "At zero its run reaches its own limit and fails" in page
+    assert f"it fails at {run.deadline_at:%Y-%m-%d %H:%M:%S} UTC" in page
+    assert "its run too" not in page
+
+
+def test_what_a_request_does_not_keep_of_the_conversation_is_marked(
+    world: Listener, settings: Any, admin_client: Client
+) -> None:
+    settings.HITL_HOLD_SECONDS = 0
+    history = [{"role": "user", "content": f"message {number}"} for number in range(50)]
+    history[-1]["content"] = "word " * 5000
+    agent = gated_agent(world)
+    run = carried(runs.start(agent, input="please act", chat_history=history, runtime_config={}, requester=""))
+    request = requests(run)["reporter"]
+    first, *kept = request.context["conversation"]
+    assert first == {"role": "left out", "content": "The 12 messages before these were not kept."}
+    assert [message["content"] for message in kept[:2]] == ["message 12", "message 13"]
+    assert len(kept) == 40
+    page = admin_client.get(f"/admin/inbox/{request.pk}/").text
+    assert page.count("[Cut here: 25,000 characters, of which the first were kept.]") == 1
+    assert "The 12 messages before these were not kept." in page
 
 
 class Editable(Call):

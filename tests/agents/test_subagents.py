@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from langchain_core.language_models import BaseChatModel
 
 from agents import attempts, configs, llm, roster, runs, subagents
@@ -102,6 +103,19 @@ def test_a_call_that_is_refused_is_told_to_the_sub_agent(
     thread.join(20)
     assert f"The operator {word} this call of reporter" in end_of(run)
     assert world.count(run.input) == 0
+
+
+def test_the_request_of_a_sub_agent_says_which_agent_gave_it_the_task(
+    worker: Agent, settings: Any, admin_client: Client
+) -> None:
+    settings.HITL_HOLD_SECONDS = 0
+    run = carried(start(leader(worker, name="chief"), requester="carol"))
+    request = requests(run)["reporter"]
+    page = admin_client.get(f"/admin/inbox/{request.pk}/").text
+    for text in (page, admin_client.get(f"/admin/hitl/approvalrequest/{request.pk}/change/").text):
+        assert ">The agent chief<" in text
+        assert ">Person<" not in text
+    assert "which works for the agent <bdi>chief</bdi>, run for <bdi>carol</bdi>" in page
 
 
 def test_a_worker_that_dies_while_a_nested_call_waits_loses_and_repeats_nothing(

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.asking import ask, card, make_agent, open_request
 from tests.browser.conftest import PASSWORD, Login, make_people
 from tests.listener import Listener
-from tests.live import Live
+from tests.live import Live, Stream
 from tests.model_server import ModelServer, calls, says, tool_call, tool_results
 
 HOSTILE = "<script>document.title='owned'</script><b>bold</b>\u202egnp.exe\u200b\x1b[31mred"
@@ -154,6 +154,29 @@ def test_an_expired_session_and_an_unknown_request_are_said_plainly(people: Live
     stream.finish()
 
 
+def test_a_decision_whose_token_a_login_in_another_tab_made_old_loses_nothing_that_was_typed(
+    people: Live, agent: str, login: Login
+) -> None:
+    page = login(people, "omar")
+    stream, request_id = ask(people, agent)
+    open_request(page, people, request_id)
+    note = page.get_by_label("Your words to the agent, with")
+    note.fill("half an hour's work")
+    other = page.context.new_page()
+    page.context.clear_cookies(name="sessionid")
+    other.goto(f"{people.url}/admin/")
+    other.fill("[name=username]", "omar")
+    other.fill("[name=password]", PASSWORD)
+    other.click("[type=submit]")
+    other.wait_for_url("**/admin/inbox/")
+    page.get_by_role("button", name="Approve", exact=True).click()
+    expect(page.locator("#aip-decide .aip-problem")).to_contain_text("Not decided")
+    expect(note).to_have_value("half an hour's work")
+    assert request_id in [request["request_id"] for request in people.pending()]
+    people.decide(request_id, "skipped")
+    stream.finish()
+
+
 def test_a_click_never_hits_a_request_that_came_in_under_the_pointer(
     people: Live, agent: str, reporter: dict[str, Any], world: Listener, login: Login
 ) -> None:
@@ -261,6 +284,49 @@ def test_more_than_a_page_of_requests_is_counted_rightly_while_they_come_and_go(
         people.decide(request_id, "skipped")
     expect(count).to_have_text(str(others), timeout=10_000)
     for stream in streams:
+        stream.finish()
+
+
+def test_what_sooner_ones_push_off_the_page_leaves_it_and_is_not_asked_for_again(people: Live, login: Login) -> None:
+    tools = [people.upload(MANY % (i, i), name=f"crowd_{i}")["id"] for i in range(13)]
+    name = f"crowd {uuid.uuid4()}"
+
+    def ask_for(tools: list[str], seconds: float) -> tuple[Stream, list[str]]:
+        agent = people.create_agent(
+            name=name,
+            tools=tools,
+            agent_config={"hitl_enabled": True, "lm_provider": "rehearsal", "lm_name": "default"},
+            tool_configs={tool: {"hitl": {"timeout_seconds": seconds}} for tool in tools},
+        )
+        stream = people.run(agent, "please act")
+        return stream, [pending["hitl"]["request_id"] for pending in stream.await_pending(len(tools))]
+
+    crowd = [ask_for(tools, 175) for _ in range(2)]
+    page = login(people, "omar")
+    page.goto(f"{people.url}/admin/inbox/?agent={name}")
+    cards = page.locator('#aip-waiting [data-status="pending"]')
+    expect(cards).to_have_count(25)
+    kept = card(page, cards.last.get_attribute("data-id") or "")
+    kept.get_by_role("checkbox").check()
+    page.get_by_role("heading", level=1).or_(page.locator("#aip-total")).first.hover()
+    urgent = ask_for(tools[:3], 60)
+    for request_id in urgent[1]:
+        expect(card(page, request_id)).to_be_visible(timeout=3000)
+    expect(cards).to_have_count(26)  # what is selected stays
+    expect(kept).to_be_visible()
+    kept.get_by_role("checkbox").uncheck()
+    page.locator("#aip-search").focus()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/card/" in request.url else None)
+    page.evaluate("look()")
+    expect(cards).to_have_count(25)
+    for _ in range(3):
+        page.evaluate("look()")
+        page.wait_for_timeout(500)
+    assert asked == []
+    for stream, requests in [*crowd, urgent]:
+        for request_id in requests:
+            people.decide(request_id, "skipped")
         stream.finish()
 
 

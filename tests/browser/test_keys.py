@@ -23,6 +23,11 @@ STATE = """() => {
     const text = document.querySelector(".aip-what .aip-text").innerText;
     return [location.href, request.dataset.id, text, document.querySelector(".aip-closing") !== null];
 }"""
+# The second press of a double one, in the moment in which the next request has the focus.
+PRESS_ON_FOCUS = """() => {
+    const press = ({ target }) => target.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true }));
+    document.addEventListener("focusin", press, { once: true });
+}"""
 QUEUE = 30
 BY_API = 10
 
@@ -249,3 +254,42 @@ def test_what_is_typed_after_e_goes_into_the_form_and_decides_nothing(
         page.keyboard.press(key)
     expect(field).to_be_visible()
     assert people.rows("SELECT status FROM hitl_approvalrequest WHERE id = %s", request_id) == [("pending",)]
+
+
+@pytest.mark.parametrize("hand", ["key", "mouse"])
+def test_a_double_press_decides_what_it_is_about_and_not_the_next(
+    people: Live, asked: list[tuple[Stream, str]], login: Login, hand: str
+) -> None:
+    (_, first), (_, following), (_, last) = asked
+    page = login(people, "omar")
+    page.goto(f"{people.url}/admin/inbox/?agent=typist")
+    ready(page)
+    if hand == "key":
+        page.keyboard.press("j")
+        page.route("**/decide/**", lambda route: (page.wait_for_timeout(300), route.continue_()), times=1)
+        page.evaluate(PRESS_ON_FOCUS)
+        page.keyboard.press("a")
+        page.keyboard.press("a")
+        expect(page.locator("#aip-said")).to_have_text("It is being decided.")
+        expect(card(page, following)).to_be_focused()
+    else:
+        # Only half of the next one is to be seen, so that to give it the focus would scroll.
+        below = card(page, following).bounding_box()
+        button = card(page, first).get_by_role("button", name="Approve").bounding_box()
+        assert below is not None
+        assert button is not None
+        page.set_viewport_size({"width": 1280, "height": int(below["y"] + below["height"] / 2)})
+        at = button["x"] + button["width"] / 2, button["y"] + button["height"] / 2
+        page.mouse.click(*at)
+        expect(card(page, first)).to_contain_text("Approved by omar")
+        for _ in range(20):
+            page.mouse.click(*at)
+            page.wait_for_timeout(50)
+        assert card(page, following).bounding_box() == below
+    page.wait_for_timeout(300)
+    waiting = [request["request_id"] for request in people.pending()]
+    assert [request_id for _, request_id in asked if request_id in waiting] == [following, last]
+    if hand == "key":  # and a moment later it is for the next one
+        ready(page)
+        page.keyboard.press("a")
+        expect(card(page, following)).to_contain_text("Approved by omar")

@@ -206,6 +206,18 @@ def test_a_call_of_unknown_outcome_is_not_shown_as_merely_approved(operator: Cli
     assert "The call began, and its outcome is unknown." in admin_client.get("/admin/inbox/").text
 
 
+def test_of_a_request_whose_run_failed_at_its_limit_it_is_not_said_that_the_run_went_on(operator: Client) -> None:
+    request = open_one()
+    approvals.end_with_runs([request.run_id], timed_out=True)
+    for page in ("/admin/inbox/", f"/admin/inbox/{request.pk}/"):
+        text = operator.get(page).text
+        assert "Its run failed at its own limit of time" in text
+        assert "the step was skipped" not in text
+    late = decide(operator, request)
+    assert late.status_code == 409
+    assert "with its run, which failed at its own limit of time" in late.text
+
+
 # What a decision carries, by plain forms
 
 FORM = {"edited": "1", "argument.to": "bob@example.com", "argument.text": "Welcome,\r\nBob", "argument.copies": "2"}

@@ -14,9 +14,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from hitl import approvals, history
+from hitl import approvals, executions, history
 from hitl.models import ApprovalRequest, Source, Status
-from tests.hitl.calls import open_one
+from tests.hitl.calls import a_call, open_one
 from tests.hitl.test_console import client_of
 from tests.live import Live
 
@@ -43,10 +43,29 @@ def test_the_list_tells_who_decided_what_from_where_after_how_long_and_what_was_
     decided(Status.SKIPPED, alice, answer="Done by hand.")
     open_one(agent_name="still waiting")
     page = table_of(admin_client.get(LIST).text)
-    for shown in ("approved with changes", "answered", "alice", "console", "api"):
+    for shown in ("Approved with changes", "Answered", "alice", "in the console", "over the API"):
         assert shown in page
     assert "<div><bdi>text</bdi>: <del><bdi>Welcome</bdi></del> <ins><bdi>Welcome, Jane</bdi></ins></div>" in page
     assert "still waiting" not in page
+
+
+@pytest.mark.django_db
+def test_the_history_speaks_to_people_and_not_in_the_wires_words(alice: User, admin_client: Client) -> None:
+    decided(Status.REJECTED, alice)
+    overdue, failed = open_one(), open_one()
+    ApprovalRequest.objects.filter(pk=overdue.pk).update(created_at="2001-01-01T00:00Z", timeout_at="2001-01-02T00:00Z")
+    admin_page = "admin:hitl_approvalrequest_change"
+    for word in (">Out of time<", "Nobody decided in time"):
+        assert word in admin_client.get(f"/admin/inbox/{overdue.pk}/card/").text
+    approvals.time_out_overdue()
+    approvals.end_with_runs([failed.run_id], timed_out=True)
+    page = admin_client.get(LIST).text
+    for word in ("Out of time", "by the clock", "nobody", "over the API"):
+        assert word in table_of(page)
+    assert "Approval requests" not in page
+    assert "Its run failed at its own limit" in admin_client.get(reverse(admin_page, args=[failed.pk])).text
+    assert "TIMEOUT" not in admin_client.get(reverse(admin_page, args=[overdue.pk])).text
+    assert "timeout_skip" not in table_of(page)
 
 
 def table_of(page: str) -> str:
@@ -123,6 +142,26 @@ def test_the_export_tells_both_versions_and_what_became_of_it(alice: User) -> No
     assert 0 <= float(row["seconds_open"]) < 60
     assert (row["seal"], row["tool_version"]) == (request.seal, request.tool_version)
     assert row["approved_seal"] not in ("", row["seal"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_edit_of_an_earlier_round_that_is_approved_as_it_is_counts_as_one_everywhere(
+    alice: User, admin_client: Client
+) -> None:
+    first = ApprovalRequest.objects.select_related("decision").get(pk=edited(alice).pk)
+    assert executions.claim_execution(first.pk)
+    call = a_call(run_id=first.run_id, checkpoint_ns=first.checkpoint_ns, arguments=first.to_run)
+    second = approvals.ask_again(first, call, "its outcome is unknown")
+    approvals.decide(second.pk, decision=Status.APPROVED, by=alice, source=Source.CONSOLE)
+    for row in rows_of(ApprovalRequest.objects.all()):
+        assert row["decision"] == "approved with changes"
+        assert ('"Welcome"' in row["arguments"], '"Welcome, Jane"' in row["approved_arguments"]) == (True, True)
+    listed = table_of(admin_client.get(f"{LIST}?outcome=approved+with+changes").text)
+    assert listed.count("<ins><bdi>Welcome, Jane</bdi></ins>") == 2
+    assert "<bdi>" not in table_of(admin_client.get(f"{LIST}?outcome=approved").text)
+    page = admin_client.get(reverse("admin:hitl_approvalrequest_change", args=[second.pk])).text
+    assert "Changed by the operator, and run so" in page
+    assert "Approved with changes by alice" in admin_client.get(f"/admin/inbox/{second.pk}/").text
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,6 +1,7 @@
 """What the page of a request is made of: typed arguments, differences, and what was decided before."""
 
 import json
+import re
 import time
 import uuid
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from hitl import approvals, precedents
@@ -46,6 +48,13 @@ ASKED = {"to": "jane.doe@example.com", "text": "Welcome"}
 def test_an_argument_is_shown_as_what_it_is(name: str, value: Any, kind: Kind, text: str) -> None:
     (found,) = shown({}, {name: value})
     assert (found.kind, found.text) == (kind, text)
+
+
+@pytest.mark.django_db
+def test_a_text_that_says_true_is_told_from_what_is_true(admin_client: Client) -> None:
+    page = admin_client.get(f"/admin/inbox/{open_one(arguments={'said': 'true', 'is': True}).pk}/").text
+    labels = dict(re.findall(r'<bdi>(\w+)</bdi> <span class="aip-kind">([^<]*)</span>', page))
+    assert labels == {"said": "text", "is": "yes or no"}
 
 
 def test_the_body_of_a_mail_is_one_beside_its_address() -> None:

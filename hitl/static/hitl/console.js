@@ -5,12 +5,12 @@ const waiting = document.getElementById("aip-waiting"); // on the inbox alone
 const RETRY_MS = [1500, 2000, 4000]; // the first leaves the banner long enough to be read
 const POLL_MS = 3000, SETTLE_MS = 700, CALM = 5; // every fifth look when all is well: a hint may be lost without a sign
 const BETWEEN_MS = 250, KEEP_MS = 20000; // between two looks; how long what was closed stays where it was
-let failures = 0, polls = 0, moving = null, looking = null, isStale = false;
+let failures = 0, polls = 0, moving = null, looking = null, isStale = false, isClicked = false;
 
 async function fetchPart(url, options = {}) {
     const answer = await fetch(url, { headers: { "X-Requested-With": "fetch" }, ...options });
-    const isRefused = answer.redirected || (answer.status === 403 && !options.method);
-    // An expired session is led to the login page, a lost permission to a page that says so: show them.
+    const isRefused = answer.redirected || answer.status === 403;
+    // An expired session is led to the login page, a lost permission to a page that says so: show them, but keep what is typed.
     if (isRefused && !options.method) location.reload();
     if (isRefused || answer.status >= 500) throw new Error("this page cannot be read now");
     return { next: answer.headers.get("X-Next"), part: new DOMParser().parseFromString(await answer.text(), "text/html") };
@@ -34,11 +34,11 @@ function shift(change) {
 }
 
 // A card whose request has not changed stays as it is, selected or not.
-function place(card) {
-    const old = waiting.querySelector(`#${card.id}`);
-    const state = ({ dataset }) => dataset.status + dataset.deadline;
-    if (old && state(old) !== state(card)) {
+function place(card, isAnswer = false) {
+    const old = waiting.querySelector(`#${card.id}`), state = ({ dataset }) => dataset.status + dataset.deadline;
+    if (old && (isAnswer || state(old) !== state(card))) {
         const hadFocus = old.contains(document.activeElement);
+        card.style.minHeight = `${old.offsetHeight}px`; // what lies below does not come up under a second click
         shift(() => old.replaceWith(card));
         if (hadFocus) card.focus();
     } else if (!old && card.dataset.status === "pending") {
@@ -53,8 +53,12 @@ async function readInbox() {
     const cards = [...part.querySelectorAll("#aip-waiting .aip-card")];
     const found = new Set(cards.map((card) => card.id));
     cards.forEach((card) => place(document.adoptNode(card)));
-    // What still looks open here and is not on the new page was closed meanwhile, or comes later in the line.
-    const missed = [...waiting.querySelectorAll('[data-status="pending"]')].filter((card) => !found.has(card.id));
+    const others = () => [...waiting.querySelectorAll('[data-status="pending"]')].filter((card) => !found.has(card.id));
+    // What sooner ones pushed to the next page goes, if nobody is at it; what else still looks open was closed meanwhile.
+    const last = part.querySelector('[rel="next"]') ? cards.at(-1).dataset.deadline : "never";
+    const later = others().filter((card) => card.dataset.deadline > last && !card.matches(":hover, :focus-within, :has(:checked)"));
+    if (later.length) shift(() => later.forEach((card) => card.remove()));
+    const missed = others();
     await Promise.all(missed.slice(0, 20).map(async ({ dataset }) => {
         const card = (await fetchPart(address(data, `${dataset.id}/card/`, data.filters))).part.querySelector(".aip-card");
         if (card) place(document.adoptNode(card));
@@ -110,22 +114,16 @@ function show(list) {
 // One look at a time; what was heard meanwhile is one more look.
 function look() {
     isStale = looking !== null;
-    looking ??= (waiting ? readInbox() : readRequest()).catch(() => {}).then(() => {
-        setTimeout(() => { looking = null; if (isStale) look(); }, BETWEEN_MS);
-    });
+    const rest = () => setTimeout(() => { looking = null; if (isStale) look(); }, BETWEEN_MS);
+    looking ??= (waiting ? readInbox() : readRequest()).catch(() => {}).then(rest);
 }
 
 function connect() {
     const socket = new WebSocket(new URL(consoleRoot.dataset.socket, location.href.replace(/^http/, "ws")));
     socket.onmessage = (message) => { if (waiting || document.querySelector(`[data-id="${JSON.parse(message.data).id}"]`)) look(); };
-    socket.onopen = () => {
-        [failures, banner.hidden] = [0, true];
-        look(); // subscribed first: nothing that opened in between is missed
-    };
-    socket.onclose = () => {
-        banner.hidden = false;
-        setTimeout(connect, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
-    };
+    // Subscribed first: nothing that opened in between is missed.
+    socket.onopen = () => { [failures, banner.hidden] = [0, true]; look(); };
+    socket.onclose = () => { banner.hidden = false; setTimeout(connect, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]); };
 }
 
 // A decision is sent from where it is made; then the next request is shown, or the new state of this one.
@@ -147,16 +145,19 @@ document.addEventListener("submit", async (event) => {
         else location.reload();
     } catch {
         still("");
-        const said = form.querySelector(".aip-problem") ?? form.appendChild(document.createElement("p"));
-        said.className = "aip-problem";
-        said.textContent = "Not decided: the server is away, or you are logged out. Reload the page and look before you try again.";
+        const said = form.querySelector(".aip-problem") ?? form.appendChild(Object.assign(document.createElement("p"), { className: "aip-problem" }));
+        said.textContent = "Not decided: the server is away, or you are logged out or have logged in anew. Reload the page and look before you try again.";
     }
 });
 
+// After a key the next one has the focus, and for a moment is deaf; after a click nothing moves under the pointer.
+document.addEventListener("click", ({ detail }) => { isClicked = detail > 0; }, true);
 function decided(old, card) {
     const following = [...waiting.querySelectorAll('[data-status="pending"]')].find((c) => old.compareDocumentPosition(c) & Node.DOCUMENT_POSITION_FOLLOWING);
-    old.replaceWith(card);
-    (card.querySelector(".aip-problem") ? card : following ?? card).focus();
+    const isHere = [null, old].includes(currentCard());
+    place(card, true);
+    openedAt = performance.now();
+    if (isHere) (isClicked || card.querySelector(".aip-problem") ? card : following ?? card).focus({ preventScroll: isClicked });
     say(card.querySelector(".aip-problem, .aip-closing")?.textContent);
     look();
 }

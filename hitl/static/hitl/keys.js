@@ -1,7 +1,7 @@
 // What a key does stands at the element that it presses: `data-key`.
-const OFF = "aip-keys-off", READY_MS = 400; // a key that was meant for the page before must not decide on this one
+const OFF = "aip-keys-off", READY_MS = 400; // a key that was meant for what was there before must not decide on this
 const help = document.getElementById("aip-help"), keysOn = document.getElementById("aip-keys-on"), bulk = document.getElementById("aip-bulk");
-const openedAt = performance.now();
+let openedAt = performance.now();
 
 const isTyping = (target) => target.matches("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
 const currentCard = () => document.activeElement.closest("#aip-waiting .aip-card");
@@ -48,9 +48,8 @@ document.addEventListener("keydown", (event) => {
     else {
         const place = pressed === "x" && !act ? currentCard() : scope(act);
         const found = place?.querySelector(`[data-key="${CSS.escape(pressed)}"]`);
-        if (!found) return;
-        if (event.repeat || performance.now() - openedAt < READY_MS) return;
-        if (found.disabled) say("Approving is off until all of it has been shown.");
+        if (!found || event.repeat || performance.now() - openedAt < READY_MS) return;
+        if (found.disabled) say(found.closest("[data-sent=yes]") ? "It is being decided." : "Approving is off until all of it has been shown.");
         else found.click();
         if (found.matches("summary")) enter(found.parentElement);
     }

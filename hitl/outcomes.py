@@ -1,0 +1,38 @@
+"""What became of a request, told apart further than the wire's words do; and how people read it."""
+
+from django.db.models import Case, CharField, F, JSONField, Q, Value, When
+from django.db.models.functions import Coalesce
+
+from hitl.models import ANSWERED, ApprovalRequest, Decision, Source, Status
+
+APPROVED_WITH_CHANGES = "approved with changes"
+# As `ApprovalRequest.operators_arguments` has it: what ran is an operator's, of this round or of an earlier one.
+CHANGED = Q(Q(decision__arguments__isnull=False) | Q(model_arguments__isnull=False), status=Status.APPROVED)
+OUTCOME = Case(
+    When(decision__answer__isnull=False, then=Value(ANSWERED)),
+    When(CHANGED, then=Value(APPROVED_WITH_CHANGES)),
+    default=F("status"),
+    output_field=CharField(),
+)
+# Both versions of what was changed, as `asked_with` and `to_run` have them; null where nothing was.
+ASKED = Case(When(CHANGED, then=Coalesce("model_arguments", "arguments")), output_field=JSONField())
+RAN = Case(When(CHANGED, then=Coalesce("decision__arguments", "arguments")), output_field=JSONField())
+
+LABELS: dict[str, str] = {
+    Status.PENDING: "Waiting",
+    Status.APPROVED: "Approved",
+    APPROVED_WITH_CHANGES: "Approved with changes",
+    ANSWERED: "Answered",
+    Status.REJECTED: "Rejected",
+    Status.SKIPPED: "Skipped",
+    Status.TIMEOUT_SKIP: "Out of time",
+    Status.CANCELLED: "Cancelled",
+}
+PLACES: dict[str, str] = {Source.CONSOLE: "in the console", Source.API: "over the API", Source.TIMEOUT: "by the clock"}
+
+NO_DECISION = Decision()
+
+
+def decision_of(request: ApprovalRequest) -> Decision:
+    """An empty one where there is none: nothing is told of it."""
+    return request.made or NO_DECISION
