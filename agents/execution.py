@@ -109,7 +109,7 @@ def _sub_agent(attempt: Attempt, run: Run, spec: specs.Spec, *, leader: str) -> 
     return SubAgentTool(
         name=spec["tool_name"],
         description=spec["description"] or f"Gives a task to the agent {spec['agent_name']} and waits for its answer.",
-        build=lambda: build_agent(**_parts(attempt, run, spec, llm.build(model), leader=leader)),
+        build=lambda: build_agent(**_parts(attempt, run, spec, llm.build(model, Tokens()), leader=leader)),
         explain=lambda exc: _explain(exc, model),
     )
 

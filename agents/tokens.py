@@ -23,7 +23,7 @@ WAIT_SECONDS = 0.5
 
 
 class Tokens(BaseCallbackHandler):
-    """Hears one model of one run, which is asked one thing at a time.
+    """Hears one model of one run, which is asked one thing at a time, and tells those who follow the run, if given.
 
     Also ends an answer that takes longer than a model may: the libraries' limits are for the time between two pieces.
     And refuses calls of which it did not hear the end: LangChain completes JSON that breaks off, and a call with half
@@ -32,7 +32,7 @@ class Tokens(BaseCallbackHandler):
 
     raise_error = True  # or a refused call would be one line in a log
 
-    def __init__(self, run_id: UUID) -> None:
+    def __init__(self, run_id: UUID | None = None) -> None:
         self.run_id = run_id
         self._text = ""
         self._flushed = self._ends = 0.0
@@ -71,7 +71,7 @@ class Tokens(BaseCallbackHandler):
 
     def _flush(self) -> None:
         """Send what there is, unless something is under way: two pieces at once may change places."""
-        if self._text and (self._sent is None or self._sent.done()):
+        if self.run_id and self._text and (self._sent is None or self._sent.done()):
             message = {"type": "run.said", "event": events.token(self._text)}
             self._sent = hints.send(events.group(self.run_id), message)
             self._text, self._flushed = "", time.monotonic()

@@ -113,3 +113,16 @@ def test_a_model_that_speaks_on_and_on_is_ended_in_time(server: Live, models: Mo
     stream = server.run(agent(server, "endless"), "speak")
     assert "did not answer in time" in stream.finish()["content"]
     assert time.monotonic() - began < 10
+
+
+def test_a_sub_agents_model_that_speaks_on_and_on_is_ended_in_time(server: Live, models: ModelServer) -> None:
+    models.scripts["endless below"] = lambda _: says(TEXT * 10)
+    models.pauses["endless below"] = 0.2
+    models.scripts["patient"] = lambda body: (
+        says(tool_results(body)[0]) if tool_results(body) else calls(tool_call("below", {"task": "speak"}, "call_1"))
+    )
+    below = agent(server, "endless below", name="below")
+    began = time.monotonic()
+    stream = server.run(agent(server, "patient", agents=[below]), "go")
+    assert "did not answer in time" in stream.finish()["content"]
+    assert time.monotonic() - began < 10
