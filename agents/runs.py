@@ -18,7 +18,7 @@ from rest_framework.exceptions import NotFound
 from agents import attachments, checkpoints, events, heartbeats, llm, queue, roster, specs
 from agents.attachments import Attachment
 from agents.attempts import Attempt, Lost, within_limit
-from agents.models import ENDED, LIVING, REQUEUE_AFTER, Agent, Run, Status
+from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, Status
 from aip.db import from_now
 from hitl import approvals
 
@@ -46,7 +46,7 @@ class AlreadyEnded(Exception):
 
 
 def start(
-    agent: Agent,
+    agent_id: str,
     *,
     input: str,
     chat_history: list[dict[str, str]],
@@ -54,17 +54,18 @@ def start(
     files: Sequence[Attachment] = (),
     requester: str = "",
 ) -> Run:
-    """Write a run, its frozen spec and its first event, and queue it after the commit. Raises configs.Invalid.
+    """Write a run, its frozen spec and its first event, and queue it after the commit. Raises NotFound,
+    configs.Invalid.
 
     `requester` is the name of the user who starts it; those who decide its calls see it.
     """
-    spec = specs.freeze(agent, runtime_config)
+    spec = specs.freeze(agent_id, runtime_config)
     spec["requester"] = requester
     spec["messages"] = [*chat_history, {"role": "user", "content": attachments.told(input, files)}]
     limit = spec["timeout_seconds"]
     with transaction.atomic():
         run = Run.objects.create(
-            agent=agent,
+            agent_id=spec["agent_id"],
             input=input,
             config=runtime_config or None,
             spec=spec,

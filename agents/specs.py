@@ -4,24 +4,29 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from agents import configs, llm, model_choice, subagents
+from agents import configs, llm, model_choice, roster, subagents
 from agents.engine import ToolSpec
 from agents.models import Agent, AgentTool, Tool, ToolVersion
+from aip.db import one_moment
 
 Spec = dict[str, Any]
 
 
-def freeze(agent: Agent, runtime_config: dict[str, Any]) -> Spec:
-    """The spec of a run of `agent`, that of each sub-agent within its leader's. Raises configs.Invalid.
+def freeze(agent_id: str, runtime_config: dict[str, Any]) -> Spec:
+    """The spec of a run of an agent, that of each sub-agent within its leader's. Raises NotFound, configs.Invalid.
 
-    A sub-agent has its own settings and what `runtime_config` says under its own id.
+    A sub-agent has its own settings and what `runtime_config` says under its own id. All is read as of one moment:
+    the tools of after a change beside the `tool_configs` of before it would be tools without their gates.
     """
-    sub_agents = subagents.of(agent)
-    team = {agent.pk: sub_agents}
-    if sub_agents:
-        team |= subagents.check(agent.pk, sub_agents)
+    with one_moment():
+        agent = roster.living(agent_id)
+        sub_agents = subagents.of(agent)
+        team = {agent.pk: sub_agents}
+        if sub_agents:
+            team |= subagents.check(agent.pk, sub_agents)
+        tools = _tools(team)
     override = configs.merged(runtime_config, _entry_of(agent, runtime_config))
-    return _freeze(agent, override, team, _tools(team), runtime_config)
+    return _freeze(agent, override, team, tools, runtime_config)
 
 
 def _tools(team: subagents.Team) -> dict[UUID, list[Tool]]:

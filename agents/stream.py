@@ -22,7 +22,7 @@ from rest_framework.exceptions import (
     ValidationError,
 )
 
-from agents import attachments, configs, events, roster, run_form, runs
+from agents import attachments, configs, events, run_form, runs
 from agents.hearing import POLL_SECONDS, heard_of
 from agents.models import ENDED, Run, RunEvent
 from agents.run_serializers import RunInputSerializer
@@ -117,14 +117,13 @@ def _admit(method: str, headers: Headers, *, allowed: str, permission: str) -> U
 
 def _start(method: str, headers: Headers, agent_id: str, body: bytes) -> tuple[UUID, int]:
     user = _admit(method, headers, allowed="POST", permission="agents.add_run")
-    agent = roster.living(agent_id)
     data, files = _read(body, headers.get("content-type", ""))
     serializer = RunInputSerializer(data=data)
     serializer.is_valid(raise_exception=True)
     attachments.check(files)
     try:
         fields = serializer.fields_of_run()
-        return runs.start(agent, **fields, files=files, requester=user.get_username()).pk, 0
+        return runs.start(agent_id, **fields, files=files, requester=user.get_username()).pk, 0
     except configs.Invalid as e:
         raise ValidationError({"runtime_config": str(e)}) from e
 

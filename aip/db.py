@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import psycopg
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
@@ -25,6 +25,15 @@ AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.Inte
 def from_now(seconds: float) -> Combinable:
     """A moment so many seconds from now, by the database's clock."""
     return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField())
+
+
+@contextmanager
+def one_moment() -> Iterator[None]:
+    """A transaction whose statements all see the database as the first of them does. It cannot write."""
+    with transaction.atomic(durable=True):
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 @contextmanager

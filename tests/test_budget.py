@@ -64,8 +64,8 @@ def logged(servers: None, transactional_db: None) -> Iterator[None]:
 
 # The budget, in statements and transactions. Who changes it says in the commit what it buys.
 DECISION = (4, 1)  # close, read, record the decision; queue its run if that is parked
-PARKED = (76, 22)  # start, ask, park, approve, resume, run, end
-HELD = (63, 17)  # start, ask, hold, approve, run, end
+PARKED = (78, 23)  # start, ask, park, approve, resume, run, end
+HELD = (65, 18)  # start, ask, hold, approve, run, end
 
 
 def test_a_decision_costs_four_statements_in_one_transaction(

@@ -44,7 +44,7 @@ def gated_agent(world: Listener, *names: str, agent_config: dict[str, Any] | Non
 
 def start(agent: Agent, text: str = "", requester: str = "") -> Run:
     text = text or f"say {uuid.uuid4()}"
-    return runs.start(agent, input=text, chat_history=[], runtime_config={}, requester=requester)
+    return runs.start(str(agent.pk), input=text, chat_history=[], runtime_config={}, requester=requester)
 
 
 def carry(run: Run) -> threading.Thread:

@@ -119,7 +119,7 @@ def test_a_run_of_an_unlisted_address_does_not_start(claude: AnthropicServer, wo
     agent = gated_agent(world, agent_config={"lm_provider": "anthropic", "lm_name": "claude"})
     config = {"agent_config": {"lm_base_url": "https://evil.example.com"}}
     with pytest.raises(ValueError, match="AIP_MODEL_BASE_URLS"):
-        runs.start(agent, input="go", chat_history=[], runtime_config=config)
+        runs.start(str(agent.pk), input="go", chat_history=[], runtime_config=config)
 
 
 def test_without_redis_a_model_is_not_heard_and_the_run_ends_all_the_same(

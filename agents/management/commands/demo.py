@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         agent = Agent.objects.filter(name=AGENT, deleted_at=None).first() or _create_agent()
-        run = runs.start(agent, input=INPUT, chat_history=[], runtime_config={})
+        run = runs.start(str(agent.pk), input=INPUT, chat_history=[], runtime_config={})
         self.stdout.write(f"The agent {agent.name} ({agent.pk}) has begun run {run.pk}.")
         self.stdout.write("It waits for a decision: GET /agents/hitl/pending lists it.")
 
