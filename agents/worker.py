@@ -1,5 +1,6 @@
 """What a Celery worker does besides its tasks: it beats, watches over what it holds, and keeps a warm sandbox."""
 
+import logging
 import threading
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 from agents import attempts, heartbeats, runs, sandbox
 from agents.models import Run, Status
 
+logger = logging.getLogger(__name__)
 _stopped = threading.Event()
 
 
@@ -32,7 +34,19 @@ class Watch:
 
 
 def _begin(**kwargs: Any) -> None:
-    sandbox.warm()
+    """Warm the sandbox, then beat, whatever became of it: Celery logs what is raised here, and takes runs all the same.
+
+    It takes none before this returns, and who hears it beat counts on it.
+    """
+    try:
+        sandbox.warm()
+    except sandbox.SandboxUnavailable as e:  # the first call tries again, and says so in its run
+        logger.error("The helper that runs uploaded tools is not ready: %s", e)  # noqa: TRY400 - the text says it all
+    finally:
+        _beat()
+
+
+def _beat() -> None:
     watchdog = heartbeats.Watchdog(heartbeats.HEARTBEAT)
     beating = ("worker", _stopped, watchdog, Watch().look)
     threading.Thread(target=heartbeats.keep_beating, args=beating, name="heartbeat", daemon=True).start()
