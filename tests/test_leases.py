@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from agents import attempts, checkpoints, events, heartbeats, runs
 from agents.attempts import Attempt, Lost
+from agents.management.commands.sweep import Leases
 from agents.models import ENDED, MOVES, Agent, Heartbeat, Run, RunEvent, Status
 from agents.worker import Watch
 from hitl import approvals, executions
@@ -213,6 +214,18 @@ def test_a_run_is_lost_when_its_holder_has_not_beaten_for_the_lease(age: int | N
     assert runs.lose_expired() == is_lost
     assert fresh(run).status == (Status.QUEUED if is_lost else Status.RUNNING)
     assert runs.requeue_lost() == is_lost
+
+
+def test_a_sweep_that_has_just_started_gives_the_holders_time_to_beat(settings: Any) -> None:
+    """The database may have come back at the same moment as the sweep."""
+    settings.LEASE_SECONDS = 1
+    run = a_run(Status.RUNNING)
+    leases = Leases()
+    leases.look()
+    assert fresh(run).status == Status.RUNNING
+    time.sleep(1.1)
+    leases.look()
+    assert fresh(run).status == Status.QUEUED
 
 
 def test_a_worker_gives_back_what_it_does_not_carry_and_ends_what_it_lost() -> None:

@@ -1,6 +1,7 @@
 """`manage.py sweep`: the clockwork. Needs PostgreSQL alone, so that it can repair what the queue loses."""
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -26,11 +27,14 @@ LATE_SECONDS = 4.0
 
 
 class Leases:
-    """Judges leases, but not before others had time to renew theirs when the database was away for all."""
+    """Judges leases, but not before others had time to renew theirs when the database was away for all.
+
+    As it may have been, for all that is known at the first look.
+    """
 
     def __init__(self) -> None:
         self.judge_from = 0.0
-        self.looked_at = time.monotonic()
+        self.looked_at = -math.inf
 
     def look(self) -> None:
         now = time.monotonic()
