@@ -31,6 +31,7 @@ from agents.outcomes import (
     UNKNOWN_OUTCOME,
     Handler,
     carried_out,
+    fate,
     no_such_tool,
     when,
 )
@@ -243,7 +244,8 @@ class Gate(AgentMiddleware[Any, Any]):
 
     def _tell(self, request: ToolCallRequest, approval: ApprovalRequest) -> ToolMessage:
         is_rejected = approval.status == Status.REJECTED
-        message = tool_message(request.tool_call, refusal(approval), failed=is_rejected)
+        text = refusal(approval, patiently(partial(fate, approval)))
+        message = tool_message(request.tool_call, text, failed=is_rejected)
         patiently(lambda: self._report(request, message, None, approval))
         return message
 
@@ -264,8 +266,8 @@ class Gate(AgentMiddleware[Any, Any]):
             if last is not None and last.output is not None:  # it ran before, and that was told
                 has_failed = last.execution == Execution.FAILED
                 return with_note(tool_message(request.tool_call, last.output, failed=has_failed), last)
-            if last is not None and last.execution != Execution.NONE:
-                reason = NOT_REPEATED.format(at=when(last.execution_started_at))
+            if began := executions.unknown_since(run.pk, namespace(request)):
+                reason = NOT_REPEATED.format(at=when(began))
             message = tool_message(request.tool_call, reason, failed=True)
             self._append_result(run, request, message, None, last)
         self.attempt.settled()

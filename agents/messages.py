@@ -70,21 +70,21 @@ def _kept(text: str) -> str:
     return f"{whole[:CONTEXT_CHARACTERS]}\n\n[Cut here: {len(whole):,} characters, of which the first were kept.]"
 
 
-def refusal(approval: ApprovalRequest) -> str:
-    """What a model is told of a call that did not run: why, or what an operator answered in its place."""
+def refusal(approval: ApprovalRequest, fate: str) -> str:
+    """What a model is told of a call that may not run: why, or what an operator answered in its place."""
     tool, note = approval.tool_name, approval.decision.operator_input
     if approval.decision.answer is not None:
         return f"{approval.decision.answer}\n\nThe operator's words: {note}" if note else approval.decision.answer
     match approval.status:
         case Status.REJECTED:
-            text = f"The operator rejected this call of {tool}; it did not run. Do not try it again."
+            text = f"The operator rejected this call of {tool}; {fate}. Do not try it again."
         case Status.TIMEOUT_SKIP:
             return (
                 f"Nobody decided within {approval.timeout_seconds:g} seconds, so this call of {tool} was skipped; "
-                "it did not run. Go on without it."
+                f"{fate}. Go on without it."
             )
         case _:
-            text = f"The operator skipped this call of {tool}; it did not run. Go on without it."
+            text = f"The operator skipped this call of {tool}; {fate}. Go on without it."
     return f"{text}\nThe operator's words: {note}" if note else text
 
 

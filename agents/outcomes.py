@@ -16,6 +16,8 @@ from agents.attempts import Attempt
 from agents.engine import ToolSpec
 from agents.messages import tool_message
 from agents.sandbox import SandboxUnavailable, ToolFailed
+from hitl import executions
+from hitl.models import ApprovalRequest
 from hitl.seal import storable
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,11 @@ UNKNOWN_OUTCOME = (
 NOT_REPEATED = (
     "An earlier attempt of this call began at {at} and its outcome is unknown. "
     "The tool was deleted since, so it is not repeated. Go on without it."
+)
+DID_NOT_RUN = "it did not run"
+NOT_RUN_AGAIN = (
+    "it did not run again, but an earlier attempt of it began at {at} and its outcome is unknown: "
+    "it may have had its effect, whole or in part"
 )
 MAX_STARTS = 11
 NOT_STARTED = "The server is too busy to run this call; it did not run."
@@ -75,3 +82,9 @@ def no_such_tool(request: ToolCallRequest, handler: Handler) -> ToolMessage:
 
 def when(at: datetime | None) -> str:
     return at.isoformat(timespec="seconds") if at else "an unknown time"
+
+
+def fate(approval: ApprovalRequest) -> str:
+    """What became of a call that may not run, as a part of a sentence."""
+    began = executions.unknown_since(approval.run_id, approval.checkpoint_ns) if approval.round > 1 else None
+    return NOT_RUN_AGAIN.format(at=when(began)) if began else DID_NOT_RUN

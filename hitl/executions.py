@@ -3,6 +3,7 @@
 Every move is one UPDATE that names the state it expects, so whoever comes second changes nothing.
 """
 
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models.functions import Now
@@ -32,3 +33,9 @@ def end_execution(request_id: UUID, *, execution: Execution, output: str) -> boo
         return False
     afterwards.announce(request_id, Status.APPROVED)
     return True
+
+
+def unknown_since(run_id: UUID, checkpoint_ns: str) -> datetime | None:
+    """When the last of those attempts at a call began whose outcome is unknown; None if there is none."""
+    unknown = ApprovalRequest.objects.filter(run_id=run_id, checkpoint_ns=checkpoint_ns, execution=Execution.UNKNOWN)
+    return unknown.order_by("-round").values_list("execution_started_at", flat=True).first()

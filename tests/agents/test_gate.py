@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 from langchain_core.messages import HumanMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest, ToolRuntime
 
-from agents import runs
+from agents import runs, toolbox
 from agents.attempts import Attempt, Lost
 from agents.engine import ToolSpec
 from agents.gate import Gate
@@ -188,7 +188,47 @@ def test_a_call_that_began_and_has_no_result_is_asked_about_again(call: Call, al
 def test_a_call_of_unknown_outcome_is_not_repeated_without_approval(call: Call, alice: User, word: Status) -> None:
     begin_and_die(call, alice)
     decide_soon(call, alice, word)
-    assert f"{word} this call" in call.enter().text
+    said = call.enter().text
+    assert f"{word} this call" in said
+    assert_told_that_it_may_have_run(call, said)
+    assert call.ran == []
+
+
+def assert_told_that_it_may_have_run(call: Call, said: str) -> None:
+    began = call.rounds()[0].execution_started_at
+    assert began
+    assert "it did not run." not in said
+    assert f"began at {began.isoformat(timespec='seconds')} and its outcome is unknown" in said
+
+
+def test_a_call_of_unknown_outcome_that_nobody_decides_about_again_is_told_to_be_so(call: Call, alice: User) -> None:
+    begin_and_die(call, alice)
+    ApprovalRequest.objects.update(timeout_seconds=1)  # the next round has as long
+    said = call.enter().text
+    assert said.startswith("Nobody decided within 1 seconds")
+    assert_told_that_it_may_have_run(call, said)
+
+
+@pytest.mark.parametrize("decided", [True, False])
+def test_a_call_of_unknown_outcome_whose_tool_is_deleted_while_it_waits_again_is_told_to_be_so(
+    call: Call, alice: User, decided: bool
+) -> None:
+    begin_and_die(call, alice)
+    attempt = call.claim()
+
+    def delete() -> None:
+        eventually(lambda: call.request.status == Status.PENDING)
+        if decided:
+            with transaction.atomic():
+                Tool.objects.update(deleted_at=Now())
+                approvals.decide(call.request.pk, decision=Status.APPROVED, by=alice, source=Source.API)
+        else:
+            toolbox.delete(str(call.tool.pk))
+
+    thread = in_thread(delete)
+    said = call.enter(attempt).text
+    thread.join(10)
+    assert_told_that_it_may_have_run(call, said)
     assert call.ran == []
 
 
@@ -208,7 +248,7 @@ def test_arguments_that_changed_since_the_approval_do_not_run_and_are_asked_abou
     first, second = call.rounds()
     assert (first.execution, second.arguments) == (Execution.NONE, {"to": "mallory"})
     assert 'the argument to was "jane", is "mallory"' in second.reason
-    assert "rejected" in message.text
+    assert "rejected this call of send; it did not run." in message.text
     assert first.seal != second.seal
 
 
