@@ -13,7 +13,7 @@ from uuid import UUID
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
-from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, interrupt
 
@@ -131,44 +131,45 @@ class Gate(AgentMiddleware[Any, Any]):
         """What the tool said, or the next round where what would run is not what was approved, or may have run."""
         if (edited := approval.operators_arguments) is not None:
             request = request.override(tool_call={**request.tool_call, "args": edited})
-        source, call, start_before = patiently(lambda: self._judge(request, spec, approval))
+        source, call, start_before = patiently(lambda: self._judge(request, spec, approval, again=spec.idempotent))
         unknown = UNKNOWN_OUTCOME.format(at=when(approval.execution_started_at))
         if call.seal != approval.decision.seal:
             changed = CHANGED.format(at=when(approval.closed_at), changes=changes(approval, call))
             has_begun = approval.execution == Execution.STARTED
-            return self._ask_again(approval, call, f"{unknown} {changed}" if has_begun else changed)
-        ran = None if start_before is None else self._start(request.tool_call, spec, source, start_before, approval)
+            return self._ask_again(spec, approval, call, f"{unknown} {changed}" if has_begun else changed)
+        ran = None if start_before is None else self._start(request, spec, source, start_before, approval)
         if ran is None:
-            return self._ask_again(approval, call, unknown)
+            return self._ask_again(spec, approval, call, unknown)
         message, seconds = ran
         patiently(lambda: self._end(request, message, seconds, approval))
         return message
 
     def _judge(
-        self, request: ToolCallRequest, spec: ToolSpec, approval: ApprovalRequest
+        self, request: ToolCallRequest, spec: ToolSpec, approval: ApprovalRequest, *, again: bool
     ) -> tuple[str, Call, float | None]:
-        """The code and the call as they are now and, where the decision covers them, the right to start; see `_claim`.
+        """The code and the call as they are now and, where the decision covers them, the right to start.
 
-        Raises ToolGone.
+        That is until when, by time.monotonic(), the call may start; None when it was started before. Raises ToolGone.
         """
-        source, digest = toolbox.code(spec.id, spec.version_id)
-        call = self._call(request, spec, digest)
-        is_covered = call.seal == approval.decision.seal
-        return source, call, self._claim(approval, again=spec.idempotent) if is_covered else None
+        with self.attempt.starting() as start_before:
+            source, digest = toolbox.code(spec.id, spec.version_id, locked=True)
+            call = self._call(request, spec, digest)
+            may_start = call.seal == approval.decision.seal and _claim(approval, again=again)
+        return source, call, start_before if may_start else None
 
     def _start(
-        self, call: ToolCall, spec: ToolSpec, source: str, start_before: float, approval: ApprovalRequest
+        self, request: ToolCallRequest, spec: ToolSpec, source: str, start_before: float, approval: ApprovalRequest
     ) -> tuple[ToolMessage, float] | None:
         """What the tool said, and how long it took; None when it was started by another one, and may have run."""
         for _ in range(MAX_STARTS):
             with suppress(sandbox.TooLate):
-                return carried_out(self.attempt, call, spec, source, start_before)
+                return carried_out(self.attempt, request.tool_call, spec, source, start_before)
             # It was handed over too late, so it has certainly not begun, and is handed over again.
-            claimed = patiently(lambda: self._claim(approval, again=True))
+            source, _, claimed = patiently(lambda: self._judge(request, spec, approval, again=True))
             if claimed is None:
                 return None
             start_before = claimed
-        return tool_message(call, NOT_STARTED, failed=True), 0.0
+        return tool_message(request.tool_call, NOT_STARTED, failed=True), 0.0
 
     def _await_decision(self, approval: ApprovalRequest) -> ApprovalRequest:
         """Hold on the request's Redis key until it is closed; park when it is time to.
@@ -188,19 +189,22 @@ class Gate(AgentMiddleware[Any, Any]):
 
     def _open(self, request: ToolCallRequest, spec: ToolSpec) -> ApprovalRequest:
         """The request about a call; opened if it is not there yet. Raises ToolGone, Lost."""
-        _, digest = toolbox.code(spec.id, spec.version_id)
-        call = self._call(request, spec, digest)
         led_to_it = context(request.state["messages"], spec.description, self.background)
         timeout = spec.hitl_timeout_seconds or 0
         with self.attempt.writing() as run:
+            _, digest = toolbox.code(spec.id, spec.version_id, locked=True)
+            call = self._call(request, spec, digest)
             approval = approvals.open_request(call, timeout_seconds=timeout, context=led_to_it)
             if approval.status == Status.PENDING:
                 events.append(run, f"pending:{approval.pk}", self.steps.placed(events.pending(approval)))
         return approval
 
-    def _ask_again(self, approval: ApprovalRequest, call: Call, reason: str) -> ApprovalRequest:
+    def _ask_again(self, spec: ToolSpec, approval: ApprovalRequest, call: Call, reason: str) -> ApprovalRequest:
+        """The next round. Raises ToolGone."""
+
         def ask() -> ApprovalRequest:
             with self.attempt.writing() as run:
+                toolbox.code(spec.id, spec.version_id, locked=True)
                 events.append(run, f"again:{approval.pk}", self.steps.placed(events.asked_again(approval, reason)))
                 asked = approvals.ask_again(approval, call, reason)
                 events.append(run, f"pending:{asked.pk}", self.steps.placed(events.pending(asked)))
@@ -210,14 +214,6 @@ class Gate(AgentMiddleware[Any, Any]):
         asked = patiently(ask)
         self.attempt.settled()
         return asked
-
-    def _claim(self, approval: ApprovalRequest, *, again: bool) -> float | None:
-        """The right to start the call, and until when, by time.monotonic(); None when it was started before."""
-        with self.attempt.starting() as start_before:
-            if executions.claim_execution(approval.pk):
-                return start_before
-            approval.refresh_from_db(fields=["execution", "execution_started_at"])
-            return start_before if again and executions.claim_repetition(approval) else None
 
     def _end(self, request: ToolCallRequest, message: ToolMessage, seconds: float, approval: ApprovalRequest) -> None:
         execution = Execution.FAILED if message.status == "error" else Execution.FINISHED
@@ -293,6 +289,14 @@ class Gate(AgentMiddleware[Any, Any]):
             request=approval,
         )
         events.append(run, f"result:{namespace(request)}", self.steps.placed(payload))
+
+
+def _claim(approval: ApprovalRequest, *, again: bool) -> bool:
+    """Whether the call may be started; one that was started before only if `again`."""
+    if executions.claim_execution(approval.pk):
+        return True
+    approval.refresh_from_db(fields=["execution", "execution_started_at"])
+    return again and executions.claim_repetition(approval)
 
 
 def _look(request_id: UUID) -> ApprovalRequest:

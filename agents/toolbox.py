@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.db.models import Exists, QuerySet
+from django.db import IntegrityError, connection, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from rest_framework.exceptions import NotFound
 
@@ -48,14 +48,25 @@ def living(tool_id: str) -> Tool:
     return tool
 
 
-def code(tool_id: UUID, version_id: UUID) -> tuple[str, str]:
-    """The source of a version, and its digest as it is now. Raises ToolGone when the tool was deleted."""
-    living = Exists(Tool.objects.filter(pk=tool_id, deleted_at=None))
-    found = ToolVersion.objects.filter(pk=version_id).values_list("source", living).first()
-    source, is_living = found or ("", False)
-    if not is_living:
+CODE = """
+    SELECT version.source FROM agents_tool AS tool, agents_toolversion AS version
+    WHERE tool.id = %s AND tool.deleted_at IS NULL AND version.id = %s
+"""
+# Shared: calls of one tool do not wait for each other, and whoever deletes the tool waits for them.
+LOCKED = "FOR SHARE OF tool"
+
+
+def code(tool_id: UUID, version_id: UUID, *, locked: bool = False) -> tuple[str, str]:
+    """The source of a version, and its digest as it is now. Raises ToolGone when the tool was deleted.
+
+    If `locked`, it is not deleted before the caller's transaction ends.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(CODE + LOCKED if locked else CODE, [tool_id, version_id])
+        found = cursor.fetchone()
+    if found is None:
         raise ToolGone
-    return source, _digest(source.encode())
+    return found[0], _digest(found[0].encode())
 
 
 def _digest(source: bytes) -> str:

@@ -296,6 +296,55 @@ def test_of_a_call_that_began_before_its_tool_was_deleted_it_is_not_said_that_it
     assert (call.ran, request.execution) == ([], Execution.UNKNOWN)
 
 
+class DeletedBefore:
+    """Deletes the call's tool on another connection just before a statement of the gate that begins so."""
+
+    def __init__(self, call: Call, beginning: str) -> None:
+        self.call = call
+        self.beginning = beginning
+        self.deleting: threading.Thread | None = None
+        self.was_answered = False
+
+    def __call__(self, execute: Any, sql: str, *args: Any) -> Any:
+        if self.deleting is None and sql.startswith(self.beginning):
+            self.deleting = in_thread(lambda: toolbox.delete(str(self.call.tool.pk)))
+            self.deleting.join(1)
+            self.was_answered = not self.deleting.is_alive()
+        return execute(sql, *args)
+
+    def has_ended(self) -> bool:
+        assert self.deleting is not None
+        self.deleting.join(10)
+        return not self.deleting.is_alive()
+
+
+def test_nothing_is_asked_about_a_tool_that_is_deleted_at_that_moment(call: Call) -> None:
+    deleted = DeletedBefore(call, 'INSERT INTO "hitl_approvalrequest"')
+    with connection.execute_wrapper(deleted):
+        assert "was deleted" in call.enter().text
+    assert deleted.has_ended()
+    assert [r.status for r in call.rounds()] == [Status.CANCELLED]
+
+
+def test_nothing_is_asked_again_about_a_tool_that_is_deleted_at_that_moment(call: Call, alice: User) -> None:
+    begin_and_die(call, alice)
+    deleted = DeletedBefore(call, 'INSERT INTO "hitl_approvalrequest"')
+    with connection.execute_wrapper(deleted):
+        assert "The tool was deleted since" in call.enter().text
+    assert deleted.has_ended()
+    assert [r.status for r in call.rounds()] == [Status.APPROVED, Status.CANCELLED]
+
+
+def test_no_call_begins_once_the_deletion_of_its_tool_was_answered(call: Call, alice: User) -> None:
+    approvals.decide(open_of(call).pk, decision=Status.APPROVED, by=alice, source=Source.API)
+    deleted = DeletedBefore(call, 'UPDATE "hitl_approvalrequest" SET "execution" = ')
+    with connection.execute_wrapper(deleted):
+        call.enter()
+    assert deleted.has_ended()
+    assert not deleted.was_answered or call.ran == []
+    assert call.request.execution == Execution.FINISHED
+
+
 def test_what_ran_before_its_tool_was_deleted_is_told_as_it_was(call: Call, alice: User) -> None:
     approve_soon(call, alice)
     first = call.enter()
