@@ -11,7 +11,7 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from agents import events
-from agents.engine import LOOPS, MAX_STEPS, UnreadableCall
+from agents.engine import LOOPS, UnreadableCall, steps_left
 from agents.messages import tool_message
 from agents.sandbox import ToolFailed
 from agents.steps import Steps, namespace
@@ -46,7 +46,9 @@ class SubAgentTool(BaseTool):
             raise ToolFailed("Give the agent a task: a text that is not empty.")
         start = {"messages": [{"role": "user", "content": task}]}
         try:
-            conversation = self.build().invoke(start, {**config, "recursion_limit": MAX_STEPS})["messages"]
+            agent = self.build()
+            limit = steps_left(agent.get_state(config).metadata)
+            conversation = agent.invoke(start, {**config, "recursion_limit": limit})["messages"]
             _check(conversation[-1])
         except GraphBubbleUp:
             raise

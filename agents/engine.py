@@ -1,6 +1,6 @@
 """The agent loop, which is LangChain's: a model, tools that are run elsewhere, and the gate between them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -77,6 +77,17 @@ def build_agent(
     )
 
 
+def steps_left(begun: Mapping[str, Any] | None) -> int:
+    """LangGraph's limit, which it counts anew each time that it is called: what those before have left of ours.
+
+    `begun` is the metadata of the last checkpoint, if there is one. Raises StepLimitReached.
+    """
+    left: int = MAX_STEPS - (begun or {}).get("step", 0)
+    if left < 1:
+        raise StepLimitReached(LOOPS)
+    return left
+
+
 def carry(
     *,
     model: BaseChatModel,
@@ -98,8 +109,9 @@ def carry(
     agent = build_agent(
         model=model, tools=tools, instruction=instruction, middleware=middleware, checkpointer=checkpointer
     )
-    config: Any = {"configurable": {"thread_id": thread_id}, "recursion_limit": MAX_STEPS, "max_concurrency": MAX_CALLS}
-    begun = resume and checkpointer.get_tuple(config) is not None
+    config: Any = {"configurable": {"thread_id": thread_id}, "max_concurrency": MAX_CALLS}
+    begun = checkpointer.get_tuple(config) if resume else None
+    config["recursion_limit"] = steps_left(begun.metadata if begun else None)
     start: Any = None if begun else {"messages": list(messages)}
     conversation: list[AnyMessage] = []
     reported = None

@@ -7,8 +7,9 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import interrupt
 
-from agents.engine import carry
+from agents.engine import StepLimitReached, carry
 from agents.rehearsal import Rehearsal
 
 
@@ -78,3 +79,54 @@ def test_it_comes_to_the_same_answer_when_it_is_cut_at_any_write(number: int, is
     # Its result may have been on the way; a gated call has the gate's own record for that.
     assert 1 <= len(tool.calls) <= 2
     assert {m.id for m in conversation if isinstance(m, AIMessage)} <= {m.id for m in reports}
+
+
+class Looping(Rehearsal):
+    """Sees no result, so it calls again."""
+
+    def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        return super()._generate([m for m in messages if m.type == "human"], *args, **kwargs)
+
+
+class ParksOnce(AgentMiddleware[Any, Any]):
+    """Parks at each call, and lets it run when it is entered again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+        if request.tool_call["id"] not in self.seen:
+            self.seen.add(request.tool_call["id"])
+            interrupt("parked")
+        return handler(request)
+
+
+@pytest.mark.parametrize("middleware", [AgentMiddleware(), ParksOnce()], ids=["in one go", "parked at each step"])
+def test_an_agent_that_comes_to_no_answer_is_ended(
+    monkeypatch: pytest.MonkeyPatch, middleware: AgentMiddleware[Any, Any]
+) -> None:
+    monkeypatch.setattr("agents.engine.MAX_STEPS", 10)
+    saver, tool = InMemorySaver(), Counter(calls=[])
+
+    def go_on(resume: bool = True) -> Any:
+        return carry(
+            model=Looping(),
+            tools=[tool],
+            instruction="",
+            messages=[{"role": "user", "content": "three"}],
+            middleware=middleware,
+            checkpointer=saver,
+            thread_id="one",
+            resume=resume,
+            report=lambda _: None,
+        )
+
+    def to_the_end() -> None:
+        go_on(resume=False)
+        for _ in range(10):
+            go_on()
+
+    with pytest.raises(StepLimitReached):
+        to_the_end()
+    assert len(tool.calls) == 5

@@ -13,7 +13,7 @@ from agents import attempts, configs, llm, roster, runs, subagents
 from agents.models import Agent, Run, RunEvent, Status
 from agents.rehearsal import Rehearsal
 from agents.serializers import AgentInputSerializer
-from hitl.models import Execution
+from hitl.models import ApprovalRequest, Execution
 from tests.agents.runs import (
     await_requests,
     carried,
@@ -356,6 +356,13 @@ def test_a_tree_of_agents_is_frozen_with_a_statement_per_level(worker: Agent, dj
 # Failures
 
 
+class Looping(Rehearsal):
+    """Sees no result, so it calls again."""
+
+    def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        return super()._generate([m for m in messages if m.type == "human"], *args, **kwargs)
+
+
 def test_a_sub_agent_whose_model_cannot_be_asked_is_a_failed_call_and_spoils_no_run(settings: Any) -> None:
     settings.OPENAI_API_KEY = ""
     broken = leader(name="broken", agent_config={"lm_provider": "openai", "lm_name": "gpt-4.1"})
@@ -372,19 +379,29 @@ def test_a_sub_agent_that_never_comes_to_an_answer_is_a_failed_call(
     tool = upload("reporter")
     looping = roster.create(name="looping", tools=[tool], tool_configs={str(tool.pk): {"listener": world.url}})
 
-    class Looping(Rehearsal):
-        """Sees no result, so it calls again."""
-
-        def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
-            return super()._generate([m for m in messages if m.type == "human"], *args, **kwargs)
-
     def build(model: llm.Model, listener: Any = None) -> BaseChatModel:
-        return Rehearsal() if listener else Looping()
+        return Rehearsal() if listener.run_id else Looping()
 
     monkeypatch.setattr(llm, "build", build)
-    monkeypatch.setattr("agents.delegation.MAX_STEPS", 6)
+    monkeypatch.setattr("agents.engine.MAX_STEPS", 6)
     run = start(leader(looping))
     assert carried(run).status == Status.SUCCEEDED
+    assert "without coming to an answer" in end_of(run)
+
+
+def test_a_sub_agent_that_comes_to_no_answer_is_ended_also_if_it_parks_at_each_step(
+    world: Listener, alice: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.HITL_HOLD_SECONDS = 0
+    monkeypatch.setattr(llm, "build", lambda _model, listener=None: Rehearsal() if listener.run_id else Looping())
+    monkeypatch.setattr("agents.engine.MAX_STEPS", 6)
+    run = start(leader(gated_agent(world)))
+    for _ in range(6):
+        if carried(run).status != Status.WAITING:
+            break
+        (asked,) = ApprovalRequest.objects.filter(run_id=run.pk, status="pending")
+        decide(asked, "approved", alice)
+    assert fresh(run).status == Status.SUCCEEDED
     assert "without coming to an answer" in end_of(run)
 
 
