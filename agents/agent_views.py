@@ -32,12 +32,15 @@ class AgentList(APIView):
         """All agents, newest first; one page of them when `limit` is given."""
         query = given(request)
         agents = agents_asked_for(query)
-        total = agents.count()
-        limit = whole(query, "limit", total, low=1, high=MAX_PAGE)
+        asked = whole(query, "limit", 0, low=1, high=MAX_PAGE)
         page = whole(query, "page", 1, low=1, high=MAX_NUMBER)
+        # All of them are as many as were read: were they counted before, one made meanwhile would push out the oldest.
+        found = agents if asked else list(agents)
+        total = agents.count() if asked else len(found)
+        limit = asked or total
         start = (page - 1) * limit
         context = {"account_id": roster.account_id()}
-        data = AgentSerializer(agents[start : start + limit], many=True, context=context).data
+        data = AgentSerializer(found[start : start + limit], many=True, context=context).data
         return Response(envelope(data, **figures(total, page, limit)))
 
     @extend_schema(

@@ -6,15 +6,18 @@ from typing import Any
 
 import httpx
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.test import Client
 
 from agents import events, queue, runs
 from agents.models import REQUEUE_AFTER, Agent, Run, RunEvent
 from aip.celery import app
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Decision, Source, Status
+from tests.agents.runs import BeforeStatement
 from tests.conftest import in_threads
 from tests.hitl.calls import a_call, open_one
 from tests.listener import Listener
@@ -167,3 +170,17 @@ def test_a_redis_that_has_lost_its_memory_makes_every_run_that_waits_for_a_worke
     assert runs.requeue_lost() == 1
     assert queue.carried() == {str(run.pk)}
     assert runs.requeue_lost() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_agent_that_is_made_while_all_are_listed_pushes_none_of_them_out() -> None:
+    client = Client(headers={"X-API-Key": settings.MASTER_API_KEY})
+    names = {"oldest"}
+    Agent.objects.create(name="oldest")
+    for number in range(1, 8):
+        made = BeforeStatement(number, lambda number=number: Agent.objects.create(name=f"agent {number}"))
+        with connection.execute_wrapper(made):
+            body = client.get("/agents/").json()
+        assert names <= {agent["name"] for agent in body["data"]}, f"with one made before statement {number}"
+        assert (body["total"], body["limit"], body["has_next"]) == (len(body["data"]), len(body["data"]), False)
+        names = set(Agent.objects.values_list("name", flat=True))

@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from django.db import connection
@@ -91,3 +92,19 @@ def in_thread(work: Any) -> threading.Thread:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread
+
+
+class BeforeStatement:
+    """Does `work` on another connection, to its end, before the statement of this number."""
+
+    def __init__(self, number: int, work: Callable[[], None]) -> None:
+        self.left = number
+        self.work = work
+
+    def __call__(self, execute: Any, *args: Any) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            thread = in_thread(self.work)
+            thread.join(20)
+            assert not thread.is_alive()
+        return execute(*args)

@@ -1,6 +1,5 @@
 """What a run freezes: an agent as it was at one moment, and what `runtime_config` says of it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from django.db import connection
 
 from agents import roster, specs
 from agents.models import Agent, Tool
-from tests.agents.runs import in_thread, upload
+from tests.agents.runs import BeforeStatement, upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("servers")]
 
@@ -20,22 +19,6 @@ def gates(*tools: Tool) -> dict[str, Any]:
 def asking(name: str, tools: list[Tool], agents: list[Agent] | None = None) -> Agent:
     config = {"hitl_enabled": True}
     return roster.create(name=name, tools=tools, agents=agents or [], agent_config=config, tool_configs=gates(*tools))
-
-
-class BeforeStatement:
-    """Does `work` on another connection, to its end, before the statement of this number."""
-
-    def __init__(self, number: int, work: Callable[[], None]) -> None:
-        self.left = number
-        self.work = work
-
-    def __call__(self, execute: Any, *args: Any) -> Any:
-        self.left -= 1
-        if self.left == 0:
-            thread = in_thread(self.work)
-            thread.join(20)
-            assert not thread.is_alive()
-        return execute(*args)
 
 
 def test_an_agent_whose_tools_are_replaced_while_a_run_begins_has_each_of_them_gated() -> None:
