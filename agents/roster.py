@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,9 @@ class NamesClash(Exception):
     """Two tools of one agent call themselves alike, and a model could not tell them apart; names them."""
 
 
+@cache
 def account_id() -> UUID:
+    """It never changes, and is read before a write: after that nothing may fail, or the client would write again."""
     return Installation.objects.values_list("pk", flat=True).get()
 
 
@@ -64,6 +67,7 @@ def account_locked() -> Iterator[None]:
     """
     with transaction.atomic():
         Installation.objects.select_for_update().get()
+        account_id()
         yield
 
 
@@ -123,7 +127,7 @@ def restore(agent_id: str) -> Agent:
         if agent.deleted_at is not None:
             check_names(tools_of(agent))
             Agent.objects.filter(pk=agent.pk).update(deleted_at=None, updated_at=Now())
-    return living(agent_id)
+        return living(agent_id)
 
 
 def tools_of(agent: Agent) -> list[Tool]:

@@ -32,6 +32,7 @@ def _shown(tool: Tool, message: str = "ok") -> Response:
 
 def _done(verb: Callable[..., Tool], *args: Any, **fields: Any) -> Tool:
     """What `verb` gives, or its refusal as an answer."""
+    roster.account_id()
     try:
         return verb(*args, **fields)
     except ToolRejected as e:

@@ -110,7 +110,7 @@ def change(tool_id: str, **fields: Any) -> Tool:
         tool = living(tool_id)
         if fields:
             _save(tool, **{"description": tool.description} | fields)
-    return living(tool_id)
+        return living(tool_id)
 
 
 def upload_again(tool_id: str, *, source: bytes, file_name: str, **fields: Any) -> Tool:
@@ -128,7 +128,7 @@ def upload_again(tool_id: str, *, source: bytes, file_name: str, **fields: Any) 
         current.save(force_insert=True)
         tool.current = current
         _save(tool, **before | fields)
-    return living(tool_id)
+        return living(tool_id)
 
 
 def delete(tool_id: str) -> None:

@@ -28,6 +28,14 @@ def django_db_setup(servers: None, django_db_setup: None) -> Iterator[None]:
     checkpoints._pool().close()
 
 
+@pytest.fixture(autouse=True)
+def account() -> None:
+    """Each test has one of its own; a server keeps its one."""
+    from agents import roster
+
+    roster.account_id.cache_clear()
+
+
 @pytest.fixture
 def alice(db: None) -> User:
     """May decide."""

@@ -62,9 +62,8 @@ def test_thirty_rows_cost_as_many_statements_as_one(
         return len(body if isinstance(body, list) else body["data"])
 
     add(0)
-    with CaptureQueriesContext(
-        connection,
-    ) as one:
+    roster.account_id()
+    with CaptureQueriesContext(connection) as one:
         assert rows() == 1
     for number in range(1, 30):
         add(number)
@@ -100,6 +99,7 @@ def test_five_thousand_agents_with_ten_thousand_tools_cost_as_many_statements_as
 ) -> None:
     client = Client(headers={"X-API-Key": settings.MASTER_API_KEY})
     add_agent(0)
+    roster.account_id()
     with CaptureQueriesContext(connection) as one:
         client.get("/agents/")
     Agent.objects.all().delete()
