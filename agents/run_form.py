@@ -13,6 +13,7 @@ from rest_framework.exceptions import ParseError, ValidationError
 
 from agents.attachments import Attachment
 from aip.parsers import read_json
+from hitl.seal import storable
 
 # Sent as JSON within their parts.
 JSON_FIELDS = ("chat_history", "pii_mapping", "runtime_config")
@@ -37,4 +38,4 @@ def read(body: bytes, content_type: str) -> tuple[dict[str, Any], list[Attachmen
 
 def _read(file: "UploadedFile[Any]") -> Attachment:
     with file:
-        return Attachment(name=file.name or "", content_type=file.content_type or "", content=file.read())
+        return Attachment(name=file.name or "", content_type=storable(file.content_type or ""), content=file.read())
