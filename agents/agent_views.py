@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import roster
+from agents import configs, roster
 from agents.models import Agent
 from agents.queries import MAX_NUMBER, MAX_PAGE, agents_asked_for, envelope, figures, given, whole
 from agents.serializers import AgentInputSerializer, AgentSerializer
@@ -134,6 +134,6 @@ class AgentRestore(APIView):
         """Bring a deleted agent back, without the tools that were deleted meanwhile."""
         try:
             agent = roster.restore(agent_id)
-        except roster.NamesClash as e:
+        except (roster.NamesClash, configs.Invalid) as e:
             raise Conflict(str(e)) from e
         return Response(_shown(agent, "Agent restored"))

@@ -120,13 +120,16 @@ def delete(agent_id: str) -> None:
 def restore(agent_id: str) -> Agent:
     """A deleted agent as it was, without the tools that are gone; one that is not deleted as it is.
 
-    Raises NotFound, NamesClash.
+    Raises NotFound, NamesClash, configs.Invalid.
     """
+    from agents import subagents
+
     with account_locked():
         agent = _found(listed(include_deleted=True), agent_id)
         if agent.deleted_at is not None:
             check_names(tools_of(agent))
             Agent.objects.filter(pk=agent.pk).update(deleted_at=None, updated_at=Now())
+            subagents.check_again(agent)
         return living(agent_id)
 
 

@@ -125,7 +125,8 @@ def _start(method: str, headers: Headers, agent_id: str, body: bytes) -> tuple[U
         fields = serializer.fields_of_run()
         return runs.start(agent_id, **fields, files=files, requester=user.get_username()).pk, 0
     except configs.Invalid as e:
-        raise ValidationError({"runtime_config": str(e)}) from e
+        # Without one it is the agent itself that does not fit together any more.
+        raise ValidationError({"runtime_config": str(e)} if fields["runtime_config"] else str(e)) from e
 
 
 def _read(body: bytes, content_type: str) -> tuple[dict[str, Any], list[attachments.Attachment]]:

@@ -66,6 +66,13 @@ def check(agent_id: UUID | None, agents: list[Agent]) -> Team:
     return team
 
 
+def check_again(agent: Agent) -> None:
+    """Whether an agent that is restored still fits with those whom it leads, and who lead it. Raises Invalid."""
+    check(agent.pk, of(agent))
+    for each in (agent, *Agent.objects.filter(sub_agents__sub_agent=agent, deleted_at=None)):
+        check_names(roster.tools_of(each), of(each))
+
+
 def _below(agents: list[Agent]) -> Team:
     """One statement per level."""
     team: Team = {}

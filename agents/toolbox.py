@@ -11,9 +11,9 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from rest_framework.exceptions import NotFound
 
-from agents import roster, sandbox
+from agents import roster, sandbox, subagents
 from agents.descriptions import ToolRejected
-from agents.models import AgentTool, Tool, ToolVersion
+from agents.models import AgentTool, SubAgent, Tool, ToolVersion
 from aip.db import borrowed_connection
 from hitl import approvals
 
@@ -165,7 +165,7 @@ def _naming(tool: Tool) -> Iterator[None]:
 
 
 def _check_agents_of(tool: Tool, tool_name: str) -> None:
-    """Whether a living agent has another tool that calls itself `tool_name` already. Raises roster.NamesClash."""
+    """Whether a living agent has another tool, or a sub-agent, of the name `tool_name` already. Raises NamesClash."""
     alike = AgentTool.objects.filter(tool__current__tool_name=tool_name, tool__deleted_at=None).exclude(tool=tool)
     having = AgentTool.objects.filter(tool=tool, agent__deleted_at=None)
     agent = having.filter(agent__in=alike.values("agent")).values_list("agent__name", flat=True).first()
@@ -174,6 +174,14 @@ def _check_agents_of(tool: Tool, tool_name: str) -> None:
             f"The agent {agent!r} has another tool that calls itself '{tool_name}'; a model could not tell them apart. "
             "Rename the class's tool, or take one of them from the agent."
         )
+    led = SubAgent.objects.filter(agent__in=having.values("agent"), sub_agent__deleted_at=None)
+    for entry in led.select_related("agent", "sub_agent"):
+        if subagents.tool_name(entry.sub_agent) == tool_name:
+            raise roster.NamesClash(
+                f"The agent {entry.agent.name!r} has the sub-agent {entry.sub_agent.name!r}, which is called "
+                f"'{tool_name}' as well; a model could not tell them apart. Rename the class's tool, or take one of "
+                "them from the agent."
+            )
 
 
 def _describe(source: bytes, file_name: str) -> ToolVersion:

@@ -190,6 +190,18 @@ def test_4_3_a_deleted_agent_with_two_tools_that_are_alike_by_now_is_not_restore
     assert server.client.post(f"/agents/{agent}/restore").status_code == 200
 
 
+def test_4_3_an_agent_that_does_not_fit_together_any_more_starts_no_run_and_its_config_is_not_blamed(
+    server: Live, tool: Json
+) -> None:
+    helper = server.create_agent(name="tools_helper")
+    agent = server.create_agent(tools=[tool["id"]], agents=[helper])
+    server.client.patch(f"/agents/{helper}", json={"name": "tools_greeter"})
+    message = is_error(server.client.post(f"/agents/{agent}/run", json={"input": "x"}), 400)
+    assert message.startswith("The sub-agent tools_greeter would be called 'tools_greeter'")
+    server.client.delete(f"/agents/{helper}")
+    assert "cannot tell them apart" in is_error(server.client.post(f"/agents/{helper}/restore"), 409)
+
+
 def test_4_3_a_deleted_tool_is_gone_dropped_from_its_agents_and_its_name_is_free(server: Live, tool: Json) -> None:
     other = server.upload(source("tools_other"), name="tools_other")
     agent = server.create_agent(name="drops", tools=[tool["id"], other["id"]])

@@ -9,12 +9,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from langchain_core.language_models import BaseChatModel
 
-from agents import attempts, configs, llm, roster, runs, subagents
+from agents import attempts, configs, llm, roster, runs, subagents, toolbox
 from agents.models import Agent, Run, RunEvent, Status
 from agents.rehearsal import Rehearsal
 from agents.serializers import AgentInputSerializer
 from hitl.models import ApprovalRequest, Execution
 from tests.agents.runs import (
+    REPORTER,
     await_requests,
     carried,
     carry,
@@ -281,6 +282,50 @@ def test_a_cycle_that_was_made_behind_the_checks_starts_no_run(worker: Agent) ->
     with pytest.raises(configs.Invalid, match="its own sub-agent"):
         start(roster.living(str(top.pk)))
     assert not Run.objects.exists()
+
+
+def test_an_agent_that_would_be_its_own_sub_agent_by_now_is_not_restored(worker: Agent) -> None:
+    middle = leader(worker, name="middle")
+    top = leader(middle, name="top")
+    roster.delete(str(middle.pk))
+    assert errors([str(top.pk)], of=worker) == ""
+    with roster.editing(str(worker.pk)) as agent:
+        roster.change(agent, agents=[top])
+    with pytest.raises(configs.Invalid, match="its own sub-agent"):
+        roster.restore(str(middle.pk))
+    assert not Agent.objects.filter(pk=middle.pk, deleted_at=None).exists()
+    with roster.editing(str(worker.pk)) as agent:
+        roster.change(agent, agents=[])
+    assert roster.restore(str(middle.pk)).deleted_at is None
+
+
+def test_an_agent_with_a_tool_and_a_sub_agent_that_are_alike_by_now_is_not_restored(worker: Agent) -> None:
+    tool = upload("helper")
+    top = roster.create(name="leader", tools=[tool], agents=[worker])
+    roster.delete(str(top.pk))
+    toolbox.upload_again(str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"worker"'), file_name="tool.py")
+    with pytest.raises(configs.Invalid, match="cannot tell them apart"):
+        roster.restore(str(top.pk))
+    assert not Agent.objects.filter(pk=top.pk, deleted_at=None).exists()
+
+
+def test_an_agent_whose_leader_has_a_tool_of_its_name_by_now_is_not_restored(worker: Agent) -> None:
+    top = leader(worker)
+    roster.delete(str(worker.pk))
+    with roster.editing(str(top.pk)) as agent:
+        roster.change(agent, tools=[upload("worker")])
+    with pytest.raises(configs.Invalid, match="cannot tell them apart"):
+        roster.restore(str(worker.pk))
+    assert not Agent.objects.filter(pk=worker.pk, deleted_at=None).exists()
+
+
+def test_a_tool_does_not_come_to_be_called_as_a_sub_agent_is(worker: Agent) -> None:
+    tool = upload("helper")
+    roster.create(name="leader", tools=[tool], agents=[worker])
+    with pytest.raises(roster.NamesClash, match="the sub-agent 'worker', which is called 'worker' as well"):
+        toolbox.upload_again(str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"worker"'), file_name="tool.py")
+    again = toolbox.upload_again(str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"aid"'), file_name="tool.py")
+    assert again.current.tool_name == "aid"
 
 
 def test_depth_and_number_are_bounded(worker: Agent) -> None:
