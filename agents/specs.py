@@ -68,8 +68,10 @@ def _freeze(
 
 
 def _entry_of(agent: Agent, runtime_config: dict[str, Any]) -> dict[str, Any]:
-    """What `runtime_config` says under the agent's own id (contract 3.4.1)."""
-    found = [value for key, value in runtime_config.items() if key.strip().lower() == str(agent.pk)]
+    """What `runtime_config` says under the agent's own id, however that is spelled (contract 3.4.1). Raises Invalid."""
+    found = [value for key, value in runtime_config.items() if _names(key, agent.pk)]
+    if len(found) > 1:
+        raise configs.Invalid(f"It names the agent {agent.pk} twice; name it once.")
     for entry in found:
         parts = (
             [entry.get(key) or {} for key in ("agent_config", "tool_configs")] if isinstance(entry, dict) else [None]
@@ -79,6 +81,13 @@ def _entry_of(agent: Agent, runtime_config: dict[str, Any]) -> dict[str, Any]:
                 f"{agent.pk} must be an object with agent_config and tool_configs, which are objects."
             )
     return found[0] if found else {}
+
+
+def _names(key: str, agent_id: UUID) -> bool:
+    try:
+        return UUID(key.strip()) == agent_id
+    except ValueError:
+        return False
 
 
 def _freeze_tool(tool: Any, agent_config: dict[str, Any], config: dict[str, Any]) -> Spec:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from agents import roster, specs
+from agents import configs, roster, specs
 from agents.models import Agent, Tool
 from tests.agents.runs import BeforeStatement, upload
 
@@ -42,3 +42,21 @@ def test_an_agent_whose_tools_are_replaced_while_a_run_begins_has_each_of_them_g
             assert tool["name"] in (before.name, after.name)
             frozen_tools.append(tool["name"])
     assert set(frozen_tools) == {"old", "new"}
+
+
+@pytest.mark.parametrize("spell", [str, lambda pk: str(pk).upper(), lambda pk: pk.hex, lambda pk: f" {{{pk}}}"])
+@pytest.mark.parametrize("is_sub_agent", [False, True])
+def test_what_is_said_under_an_agents_id_is_heard_however_the_id_is_spelled(spell: Any, is_sub_agent: bool) -> None:
+    tool = upload("reporter")
+    agent = asking("worker", [tool])
+    top = asking("leader", [], [agent]) if is_sub_agent else agent
+    given = {spell(agent.pk): {"tool_configs": {str(tool.pk): {"hitl": {"timeout_seconds": 7}}}}}
+    spec = specs.freeze(str(top.pk), given)
+    (frozen,) = (spec["agents"][0] if is_sub_agent else spec)["tools"]
+    assert frozen["hitl_timeout_seconds"] == 7
+
+
+def test_an_agent_that_is_named_twice_in_different_spellings_is_refused() -> None:
+    agent = asking("worker", [])
+    with pytest.raises(configs.Invalid, match=f"names the agent {agent.pk} twice"):
+        specs.freeze(str(agent.pk), {str(agent.pk): {}, agent.pk.hex: {}})
