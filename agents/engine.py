@@ -31,7 +31,7 @@ class UnreadableCall(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ToolSpec:
-    """A tool as a run's spec froze it. `hitl` is None for a tool that runs without asking."""
+    """A tool as a run's spec froze it. `hitl_timeout_seconds` is None for a tool that runs without asking."""
 
     id: UUID
     version_id: UUID

@@ -145,7 +145,7 @@ def _hitl(request: ApprovalRequest) -> Payload:
 
 
 def pending(request: ApprovalRequest) -> Payload:
-    """A call is held back until somebody decides. Recorded only after the request was committed."""
+    """A call is held back until somebody decides. Recorded in the transaction that opens the request."""
     content = (
         f"Awaiting human approval for request '{request.pk}'. "
         "Invoke ApprovalManager.resolve_pending_request using this identifier to continue execution."

@@ -38,7 +38,7 @@ def is_uuid(text: str) -> bool:
 
 
 def listed(*, include_deleted: bool) -> QuerySet[Agent]:
-    """Agents, newest first, with their tools and sub-agents: four statements whatever their number."""
+    """Agents, newest first, with their tools and sub-agents: three statements whatever their number."""
     tools = AgentTool.objects.select_related("tool").filter(tool__deleted_at=None)
     shown = Prefetch("agent_tools", tools.only("agent", "position", "tool__name"))
     subs = Prefetch("sub_agents", SubAgent.objects.select_related("sub_agent").filter(sub_agent__deleted_at=None))
