@@ -200,6 +200,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "aip.errors.handle",
     "UNAUTHENTICATED_USER": None,
+    # `?format=` would choose a renderer; as any parameter that is not known, it is ignored.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "AIP",
