@@ -13,8 +13,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from aip import embedded
 
+# Every variable that is read here.
+KNOWN: set[str] = set()
+
 
 def env(name: str, default: str = "") -> str:
+    KNOWN.add(name)
     return os.environ.get(name, "").strip() or default
 
 
