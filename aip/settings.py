@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
@@ -33,6 +34,12 @@ def env_list(name: str) -> list[str]:
     return [part.strip() for part in env(name).split(",") if part.strip()]
 
 
+def passwords(*urls: str) -> list[str]:
+    """Those within addresses, as they stand there and as they are meant."""
+    found = [password for url in urls for password in re.findall(r"://[^/?#]*?:([^/?#]*)@", url)]
+    return found + [unquote(password) for password in found]
+
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env("AIP_DATA_DIR", str(embedded.default_data_dir(BASE_DIR)))).absolute()
 
@@ -43,8 +50,6 @@ MASTER_API_KEY = env("AIP_MASTER_API_KEY") or embedded.secret(DATA_DIR, "master-
 OPERATOR_PASSWORD = env("AIP_OPERATOR_PASSWORD") or embedded.secret(DATA_DIR, "operator-password")
 SECRETS_ARE_SET = bool(SECRET_KEY and MASTER_API_KEY)
 SECRET_KEY = SECRET_KEY or get_random_secret_key()
-# What no line of a log may hold: ours, and the keys of model providers.
-SECRETS = [SECRET_KEY, *filter(None, [MASTER_API_KEY, *(v for k, v in os.environ.items() if k.endswith("_API_KEY"))])]
 
 DEBUG = False
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
@@ -161,6 +166,23 @@ CHANNEL_LAYERS = {
         "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_connect_timeout": 2}], "prefix": "aip"},
     },
 }
+
+# What no line of a log may hold: ours, those of the servers beneath, and the keys of model providers. What is shorter
+# is no secret, and would black out words.
+SECRETS = sorted(
+    {
+        secret
+        for secret in (
+            *(SECRET_KEY, MASTER_API_KEY, OPERATOR_PASSWORD),
+            *passwords(DATABASE_URL, REDIS_URL),
+            str(DATABASES["default"]["PASSWORD"]),
+            *(v.strip() for k, v in os.environ.items() if k.endswith(("_API_KEY", "_SECRET_ACCESS_KEY"))),
+        )
+        if len(secret) >= 8
+    },
+    key=len,
+    reverse=True,  # one may be a part of another
+)
 
 # kombu spells a unix socket in its own way.
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
