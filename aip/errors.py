@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.views import set_rollback
@@ -17,6 +18,16 @@ logger = logging.getLogger(__name__)
 MAX_SENTENCES = 5
 MAX_MESSAGE = 2000
 DATABASE_AWAY = "The database cannot be reached right now. Nothing was changed; please try again in a moment."
+
+
+UNKNOWN_ORIGIN = (
+    "The server does not know the address that this form came from. Nothing was changed. Behind a proxy that ends TLS, "
+    "CSRF_TRUSTED_ORIGINS has to name the console's address as browsers see it, such as https://aip.example.com."
+)
+STALE_FORM = (
+    "This form is from an earlier session, or cookies are blocked. Nothing was changed. Open the page again, under "
+    "https:// where the server is reached by it, and repeat what you did."
+)
 
 
 class Conflict(exceptions.APIException):
@@ -102,6 +113,15 @@ def _with_advice(exc: Exception, context: dict[str, Any]) -> Exception:
 
 def _wants_html(request: HttpRequest) -> bool:
     return request.path.startswith("/admin/")
+
+
+def _page(title: str, text: str, status: int) -> HttpResponse:
+    """Reads nothing from the database, and no session."""
+    return HttpResponse(render_to_string("hitl/plain.html", {"title": title, "text": text}), status=status)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return _page("Nothing was sent", UNKNOWN_ORIGIN if "trusted origins" in reason else STALE_FORM, 403)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -71,3 +71,14 @@ def test_the_web_process_names_variables_that_are_no_settings_and_starts() -> No
     assert "HITL_HOLD_SECOND is set in the environment, and is not a setting" in said.stderr
     assert "Did you mean HITL_HOLD_SECONDS?" in said.stderr
     assert "AIP_WHATEVER is set in the environment" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("origins", "secure"),
+    [("", False), ("https://a.example.com", True), ("https://a.example.com,http://localhost:8000", False)],
+)
+def test_cookies_go_over_tls_alone_where_nothing_else_is_named(origins: str, secure: bool) -> None:
+    show = "from aip import settings; print(settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE)"
+    env = {"PATH": os.defpath, "AIP_DATA_DIR": "/nonexistent", "CSRF_TRUSTED_ORIGINS": origins}
+    said = subprocess.check_output([sys.executable, "-c", show], cwd=CHECKOUT, env=env, text=True, timeout=60)
+    assert said.split() == [str(secure)] * 2
