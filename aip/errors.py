@@ -1,6 +1,7 @@
 """One error shape for the whole API: `{"success": false, "error": "...", "message": "..."}`."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -142,6 +143,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    if _wants_html(request):
-        return defaults.server_error(request)
-    return JsonResponse(SERVER_ERROR, status=500)
+    """Called while the exception that no view has caught is handled."""
+    exc = sys.exc_info()[1]
+    found = describe(exc) if isinstance(exc, Exception) else None
+    code, data = found or (500, SERVER_ERROR)
+    if not _wants_html(request):
+        return JsonResponse(data, status=code)
+    return _page("Please try again", data["message"], code) if found else defaults.server_error(request)

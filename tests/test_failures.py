@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
 import redis
 from channels_redis.pubsub import RedisPubSubChannelLayer
@@ -103,13 +104,22 @@ def test_postgresql_is_away_and_everything_goes_on_when_it_is_back(server: Live,
     with killed(server, "postgres"):
         asyncio.run(ring(server, before.streams["held"].run_id))  # the open stream has to read, and cannot
         asked = [
-            ("/agents/hitl/decision", {"request_id": before.ids["held"], "decision": "approved"}),
-            (f"/agents/{agent}/run", {"input": "x"}),
-            (f"/agents/{agent}/runs/{before.streams['held'].run_id}/cancel", None),
+            ("POST", "/agents/hitl/decision", {"request_id": before.ids["held"], "decision": "approved"}),
+            ("POST", f"/agents/{agent}/run", {"input": "x"}),
+            ("POST", f"/agents/{agent}/runs/{before.streams['held'].run_id}/cancel", None),
+            # Pages, whose session has to be read.
+            ("GET", "/admin/inbox/", None),
+            ("GET", "/admin/agents/run/", None),
         ]
-        for refused in in_threads(3, lambda i: server.client.post(asked[i][0], json=asked[i][1])):
+
+        def ask(i: int) -> httpx.Response:
+            method, path, body = asked[i]
+            return server.client.request(method, path, json=body, headers={"Cookie": f"sessionid={'x' * 32}"})
+
+        for refused in in_threads(len(asked), ask):
             assert refused.status_code == 503
-            assert "Nothing was changed" in refused.json()["message"]
+            assert "Nothing was changed" in refused.text
+            assert ("<h1>Please try again</h1>" in refused.text) == refused.url.path.startswith("/admin/")
         eventually(lambda: ": waiting" in before.streams["held"].lines)
         time.sleep(max(0.0, back_at - time.monotonic()))
     for name in ("held", "parked"):
