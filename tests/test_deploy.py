@@ -92,6 +92,19 @@ def test_every_variable_is_known_to_the_settings_or_to_the_image():
         assert set(service.get("environment", {})) <= (SETTINGS if name in OURS else POSTGRES_IMAGE), name
 
 
+def test_every_setting_of_the_readme_reaches_every_process():
+    table = (CHECKOUT / "README.md").read_text().split("## Settings")[1].split("\n## ")[0]
+    settings = set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE))
+    given = {"DATABASE_URL", "REDIS_URL", "AIP_DATA_DIR"}  # there are servers for the first two, and nothing to keep
+    for service in OURS.values():
+        passed = {name for name, text in service["environment"].items() if f"${{{name}:" in text}
+        assert settings - given == passed
+
+
+def test_keys_of_model_providers_reach_the_worker_under_any_name():
+    assert OURS["worker"]["env_file"] == [{"path": ".env", "required": False}]
+
+
 def test_every_secret_must_be_given():
     text = (CHECKOUT / "docker-compose.yml").read_text()
     assert set(re.findall(r"\$\{(\w+):\?", text)) == REQUIRED
