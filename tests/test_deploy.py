@@ -81,10 +81,14 @@ def test_every_package_of_ours_is_copied():
     assert {path.parent.name for path in CHECKOUT.glob("*/apps.py")} <= copied
 
 
-def test_the_image_does_not_run_as_root():
+def test_the_image_does_not_run_as_root_by_itself():
     words = [word for word, _ in dockerfile()]
     assert dict(dockerfile())["USER"] not in {"root", "0"}
     assert words.index("USER") < words.index("CMD")
+
+
+def test_what_runs_uploaded_tools_is_root_so_that_they_are_nobody():
+    assert {name for name, service in OURS.items() if service.get("user") == "root"} == {"web", "worker"}
 
 
 def test_every_variable_is_known_to_the_settings_or_to_the_image():
