@@ -285,6 +285,8 @@ LOGGING = {
         # A client's mistake is in its answer, and not being ready is an answer too; a defect is logged.
         "django.request": {"level": "ERROR", "filters": ["defects"]},
         "daphne": {"level": "WARNING"},
+        # While Redis is away it has a traceback each second; the consoles' sockets say so in a line.
+        "channels_redis.pubsub": {"level": "CRITICAL"},
         # A wrong host name is the client's mistake; it is answered 400.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },

@@ -13,8 +13,11 @@ import httpx
 import pytest
 import redis
 from channels_redis.pubsub import RedisPubSubChannelLayer
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from aip import embedded
+from bench.seen import log_in
 from tests.conftest import in_threads
 from tests.listener import Listener
 from tests.live import Live, eventually
@@ -130,8 +133,13 @@ def test_postgresql_is_away_and_everything_goes_on_when_it_is_back(server: Live,
 
 def test_redis_is_away_and_everything_ends_as_decided(server: Live, agent: str, world: Listener) -> None:
     ours = processes(server, "celery", "daphne", "sweep")
+    log, browser = server.data_dir.with_suffix(".log"), log_in(server)
+    address = f"{server.url.replace('http', 'ws', 1)}/admin/inbox/socket"
+    cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    headers = {"Cookie": cookies, "Origin": server.url}
     before = Before(server, agent, world, AWAY_SECONDS / 2)
-    with killed(server, "valkey-server"):
+    said = len(log.read_text())
+    with connect(address, additional_headers=headers), killed(server, "valkey-server"):
         began = time.monotonic()
         for name in ("held", "parked"):
             assert server.decide(before.ids[name], "approved").status_code == 200
@@ -139,7 +147,12 @@ def test_redis_is_away_and_everything_ends_as_decided(server: Live, agent: str, 
         assert time.monotonic() - began < 20
         # What is held needs no Redis to go on; what is parked waits for the queue.
         eventually(lambda: world.count(before.texts["held"]) == 1)
+        with pytest.raises(InvalidStatus):
+            connect(address, additional_headers=headers)
         time.sleep(max(0.0, began + AWAY_SECONDS - time.monotonic()))
+        assert "Traceback" not in log.read_text()[said:]
+        for words in ("Nobody was woken", "the sweep queues run", "A console cannot listen now"):
+            assert words in log.read_text()[said:]
     before.each_ran_once(world)
     assert meanwhile.finish(60)["status"] == "success"
     assert processes(server, "celery", "daphne", "sweep") == ours
