@@ -10,9 +10,11 @@ ENV UV_PYTHON_DOWNLOADS=never \
     PYTHONUNBUFFERED=1 \
     PATH=/app/.venv/bin:$PATH
 
+# Packages of model providers, such as "--extra anthropic".
+ARG EXTRAS=""
 # Before the code, so that a change of the code does not install everything again.
 COPY pyproject.toml ./
-RUN uv sync --no-dev
+RUN uv sync --no-dev ${EXTRAS}
 
 COPY manage.py ./
 COPY aip aip

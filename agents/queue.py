@@ -2,12 +2,17 @@
 
 import base64
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
-from redis import Redis
+from kombu.exceptions import OperationalError
+from redis import Redis, RedisError
 
 from aip.celery import app
+
+logger = logging.getLogger(__name__)
 
 # There as long as Redis remembers.
 MARK = "aip:queue"
@@ -18,6 +23,15 @@ def _redis() -> Iterator["Redis"]:
     """Raises kombu's OperationalError, RedisError."""
     with app.connection_for_write() as broker:
         yield broker.default_channel.client  # type: ignore[attr-defined]
+
+
+@contextmanager
+def hurrying(run_id: UUID) -> Iterator[None]:
+    """What Redis cannot take now the sweep queues within seconds."""
+    try:
+        yield
+    except (OperationalError, RedisError, OSError) as e:
+        logger.warning("Redis is away (%s); the sweep queues run %s", type(e).__name__, run_id)
 
 
 def is_new() -> bool:

@@ -3,12 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from agents import runs
+from agents import queue, runs
 from hitl.signals import request_closed
 
 
 def _resume(*, run_id: UUID, **kwargs: Any) -> None:
-    runs.resume(run_id)
+    with queue.hurrying(run_id):
+        runs.resume(run_id)
 
 
 def connect() -> None:

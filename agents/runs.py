@@ -74,7 +74,7 @@ def start(
         attachments.attach(run, files)
         run.now = run.created_at  # type: ignore[attr-defined]
         events.append(run, "opened", events.opened(run.pk, str(llm.Model(**spec["model"]))))
-        transaction.on_commit(lambda: _enqueue(run.pk), robust=True)
+        transaction.on_commit(lambda: _hurry(run.pk), robust=True)
     return run
 
 
@@ -91,6 +91,11 @@ def _enqueue(run_id: UUID) -> None:
     from agents.tasks import execute_run
 
     execute_run.delay(str(run_id))
+
+
+def _hurry(run_id: UUID) -> None:
+    with queue.hurrying(run_id):
+        _enqueue(run_id)
 
 
 def claim(run_id: UUID) -> tuple[Run, Attempt] | None:

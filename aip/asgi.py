@@ -19,6 +19,7 @@ from django.urls import re_path  # noqa: E402
 
 from agents.stream import rejoin_application, run_application  # noqa: E402
 from aip.body_limit import BodyLimit, bound_daphne  # noqa: E402
+from hitl.consumers import patient  # noqa: E402
 from hitl.routing import websocket_urlpatterns  # noqa: E402
 
 REJOIN = r"^agents/(?P<agent_id>[^/]+)/runs/(?P<run_id>[^/]+)/stream/?$"
@@ -55,6 +56,6 @@ application = ProtocolTypeRouter(
                 ]
             )
         ),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": AllowedHostsOriginValidator(patient(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))),
     }
 )

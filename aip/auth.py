@@ -24,9 +24,11 @@ def user_of(key: str) -> User:
         raise AuthenticationFailed(NO_KEY)
     if not settings.MASTER_API_KEY or not hmac.compare_digest(key.encode(), settings.MASTER_API_KEY.encode()):
         raise AuthenticationFailed("This API key is not valid.")
-    user = User.objects.filter(username=MASTER, is_active=True).first()
+    user = User.objects.filter(username=MASTER).first()
     if user is None:
-        raise AuthenticationFailed("The key's user 'master' was deleted or switched off; `manage.py migrate` makes it.")
+        raise AuthenticationFailed("The key's user 'master' was deleted; `manage.py migrate` makes it again.")
+    if not user.is_active:
+        raise AuthenticationFailed("The key's user 'master' is switched off; tick 'Active' on its page in the admin.")
     return user
 
 

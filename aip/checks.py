@@ -1,11 +1,19 @@
 """System checks: a wrong setting stops the start, and says what to do."""
 
+import os
+import re
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - their name
 from django.db import DatabaseError, connections
+
+OURS = ("AIP_", "HITL_")
+# Read by others: the published client, its command, and `up` itself.
+NOT_SETTINGS = ("AIP_API_KEY", "AIP_API_URL", "AIP_CONFIG_DIR", "AIP_NO_COLOR", "AIP_TIMEOUT", "AIP_TUI_", "AIP_UP_")
+HOST = re.compile(r"\*|\.?[^\s/:\[\]*]+|\[[0-9A-Fa-f:.]+\]")
 
 
 @register()
@@ -73,4 +81,31 @@ def model_servers_can_be_read(app_configs: Any, **kwargs: Any) -> list[CheckMess
         )
         for url in [settings.OPENAI_BASE_URL, *(url for _, url in settings.MODEL_BASE_URLS)]
         if urlsplit(url).scheme not in ("http", "https")
+    ]
+
+
+@register()
+def hosts_can_be_met(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    return [
+        Error(
+            f"'{host}' in ALLOWED_HOSTS is not the name of a host.",
+            hint="Write names alone, without http://, port or path: aip.example.com, or .example.com for all below it.",
+            id="aip.E005",
+        )
+        for host in settings.ALLOWED_HOSTS
+        if not HOST.fullmatch(host)
+    ]
+
+
+@register()
+def variables_are_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"{name} is set in the environment, and is not a setting of this server.",
+            hint=f"Did you mean {similar[0]}?" if similar else "The README's table has them all.",
+            id="aip.W001",
+        )
+        for name in sorted(os.environ)
+        if name.startswith(OURS) and name not in settings.KNOWN and not name.startswith(NOT_SETTINGS)
+        for similar in [get_close_matches(name, settings.KNOWN, n=1)]
     ]

@@ -1,6 +1,7 @@
 """One error shape for the whole API: `{"success": false, "error": "...", "message": "..."}`."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.views import set_rollback
@@ -17,6 +19,16 @@ logger = logging.getLogger(__name__)
 MAX_SENTENCES = 5
 MAX_MESSAGE = 2000
 DATABASE_AWAY = "The database cannot be reached right now. Nothing was changed; please try again in a moment."
+
+
+UNKNOWN_ORIGIN = (
+    "The server does not know the address that this form came from. Nothing was changed. Behind a proxy that ends TLS, "
+    "CSRF_TRUSTED_ORIGINS has to name the console's address as browsers see it, such as https://aip.example.com."
+)
+STALE_FORM = (
+    "This form is from an earlier session, or cookies are blocked. Nothing was changed. Open the page again, under "
+    "https:// where the server is reached by it, and repeat what you did."
+)
 
 
 class Conflict(exceptions.APIException):
@@ -104,6 +116,15 @@ def _wants_html(request: HttpRequest) -> bool:
     return request.path.startswith("/admin/")
 
 
+def _page(title: str, text: str, status: int) -> HttpResponse:
+    """Reads nothing from the database, and no session."""
+    return HttpResponse(render_to_string("hitl/plain.html", {"title": title, "text": text}), status=status)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return _page("Nothing was sent", UNKNOWN_ORIGIN if "trusted origins" in reason else STALE_FORM, 403)
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _wants_html(request):
         return defaults.bad_request(request, exception)
@@ -122,6 +143,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    if _wants_html(request):
-        return defaults.server_error(request)
-    return JsonResponse(SERVER_ERROR, status=500)
+    """Called while the exception that no view has caught is handled."""
+    exc = sys.exc_info()[1]
+    found = describe(exc) if isinstance(exc, Exception) else None
+    code, data = found or (500, SERVER_ERROR)
+    if not _wants_html(request):
+        return JsonResponse(data, status=code)
+    return _page("Please try again", data["message"], code) if found else defaults.server_error(request)

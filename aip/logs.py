@@ -1,4 +1,4 @@
-"""Log lines without the server's secrets, whatever a provider's error may repeat."""
+"""Log lines without the server's secrets, whatever an error may repeat."""
 
 import logging
 

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
@@ -13,8 +14,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from aip import embedded
 
+# Every variable that is read here.
+KNOWN: set[str] = set()
+
 
 def env(name: str, default: str = "") -> str:
+    KNOWN.add(name)
     return os.environ.get(name, "").strip() or default
 
 
@@ -29,6 +34,12 @@ def env_list(name: str) -> list[str]:
     return [part.strip() for part in env(name).split(",") if part.strip()]
 
 
+def passwords(*urls: str) -> list[str]:
+    """Those within addresses, as they stand there and as they are meant."""
+    found = [password for url in urls for password in re.findall(r"://[^/?#]*?:([^/?#]*)@", url)]
+    return found + [unquote(password) for password in found]
+
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env("AIP_DATA_DIR", str(embedded.default_data_dir(BASE_DIR)))).absolute()
 
@@ -39,14 +50,16 @@ MASTER_API_KEY = env("AIP_MASTER_API_KEY") or embedded.secret(DATA_DIR, "master-
 OPERATOR_PASSWORD = env("AIP_OPERATOR_PASSWORD") or embedded.secret(DATA_DIR, "operator-password")
 SECRETS_ARE_SET = bool(SECRET_KEY and MASTER_API_KEY)
 SECRET_KEY = SECRET_KEY or get_random_secret_key()
-# What no line of a log may hold: ours, and the keys of model providers.
-SECRETS = [SECRET_KEY, *filter(None, [MASTER_API_KEY, *(v for k, v in os.environ.items() if k.endswith("_API_KEY"))])]
 
 DEBUG = False
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS")
+CSRF_FAILURE_VIEW = "aip.errors.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
+    origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS
+)
 
 INSTALLED_APPS = [
     "unfold",
@@ -158,6 +171,23 @@ CHANNEL_LAYERS = {
     },
 }
 
+# What no line of a log may hold: ours, those of the servers beneath, and the keys of model providers. What is shorter
+# is no secret, and would black out words.
+SECRETS = sorted(
+    {
+        secret
+        for secret in (
+            *(SECRET_KEY, MASTER_API_KEY, OPERATOR_PASSWORD),
+            *passwords(DATABASE_URL, REDIS_URL),
+            str(DATABASES["default"]["PASSWORD"]),
+            *(v.strip() for k, v in os.environ.items() if k.endswith(("_API_KEY", "_SECRET_ACCESS_KEY"))),
+        )
+        if len(secret) >= 8
+    },
+    key=len,
+    reverse=True,  # one may be a part of another
+)
+
 # kombu spells a unix socket in its own way.
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -200,6 +230,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "aip.errors.handle",
     "UNAUTHENTICATED_USER": None,
+    # `?format=` would choose a renderer; as any parameter that is not known, it is ignored.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "AIP",
@@ -253,6 +285,8 @@ LOGGING = {
         # A client's mistake is in its answer, and not being ready is an answer too; a defect is logged.
         "django.request": {"level": "ERROR", "filters": ["defects"]},
         "daphne": {"level": "WARNING"},
+        # While Redis is away it has a traceback each second; the consoles' sockets say so in a line.
+        "channels_redis.pubsub": {"level": "CRITICAL"},
         # A wrong host name is the client's mistake; it is answered 400.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },

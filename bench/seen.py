@@ -56,10 +56,9 @@ def seen(client: Client, server: Private) -> dict[str, Any]:
     known = _listed(client)
     for _ in range(SAMPLES):
         asked = client.start()
-        while not (new := _listed(client) - known):
-            pass
+        new = _new(client, known)
         now = time.time()  # noqa: TID251 - the database's clock is this machine's
-        listed.append(now - committed(server, new.pop()))
+        listed.append(now - committed(server, new))
         client.approve(asked)
     pages = [_page(browser) for _ in range(PAGES)]
     return {
@@ -84,6 +83,15 @@ def _told_after(server: Private, socket: ClientConnection) -> float:
 
 def _listed(client: Client) -> set[str]:
     return {request["request_id"] for request in client.http.get("/agents/hitl/pending").raise_for_status().json()}
+
+
+def _new(client: Client, known: set[str]) -> str:
+    """The request that is listed besides `known`, at once when it is."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        if new := _listed(client) - known:
+            return new.pop()
+    raise TimeoutError(f"no new request was listed within {WAIT_SECONDS} s")
 
 
 def _page(browser: httpx.Client) -> float:

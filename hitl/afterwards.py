@@ -4,6 +4,7 @@ import logging
 from uuid import UUID
 
 from django.db import transaction
+from redis import RedisError
 
 from hitl import events, waiting
 from hitl.models import SHORT_SEAL, ApprovalRequest, Decision
@@ -22,7 +23,14 @@ def announce(request_id: UUID, status: str) -> None:
 def ring(*request_ids: UUID) -> None:
     """Wake those who hold for these requests."""
     if request_ids:
-        transaction.on_commit(lambda: waiting.wake(*request_ids), robust=True)
+        transaction.on_commit(lambda: _wake(*request_ids), robust=True)
+
+
+def _wake(*request_ids: UUID) -> None:
+    try:
+        waiting.wake(*request_ids)
+    except RedisError as e:
+        logger.warning("Nobody was woken (%s); who holds looks at the rows", type(e).__name__)
 
 
 def resume(run_id: UUID) -> None:

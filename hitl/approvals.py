@@ -143,6 +143,8 @@ def decide(
     if decision not in DECIDABLE:
         raise ValueError(f"{decision!r} is not a person's decision")
     coverage.check_extras(decision, arguments, answer)
+    if arguments is not None:
+        _check_arguments(request_id, seal, arguments)
 
     def covered(row: ApprovalRequest) -> dict[str, Any]:
         coverage.check_seal(row, seal)
@@ -166,6 +168,15 @@ def decide(
     if not made:
         raise _too_late(request_id)
     return made[0]
+
+
+def _check_arguments(request_id: UUID, seal: str, arguments: Arguments) -> None:
+    """Before the row is locked, as it takes its time; what they are checked against does not change."""
+    asked = pending().filter(pk=request_id).first()
+    if asked is None:
+        raise _too_late(request_id)
+    coverage.check_seal(asked, seal)
+    coverage.check_arguments(asked, arguments)
 
 
 def _open_now(request_id: UUID) -> QuerySet[ApprovalRequest]:

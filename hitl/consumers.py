@@ -5,11 +5,13 @@ import logging
 from contextlib import suppress
 from typing import Any
 
+from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import Error
 from redis import RedisError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -62,10 +64,29 @@ def _may_listen(user: User | AnonymousUser) -> bool:
     return user.is_active and user.is_staff and user.has_perm("hitl.view_approvalrequest")
 
 
-def _may_still_listen(user: User, session: SessionBase) -> bool:
-    """By what stands in the rows now: the session may have ended, the user may have lost the permission."""
-    found = User.objects.filter(pk=user.pk).first()
-    return found is not None and _may_listen(found) and session.exists(str(session.session_key))
+async def _may_still_listen(session_key: str) -> bool:
+    """By what stands in the rows now: the session may have ended, the password or the permissions have changed."""
+    try:
+        may: bool = await database_sync_to_async(_may_listen)(await get_user({"session": SessionStore(session_key)}))
+    except Error as e:
+        logger.warning("A console is told to connect again, as its session cannot be read: %s", type(e).__name__)
+        return False
+    return may
+
+
+def patient(application: Any) -> Any:
+    """Closes a socket that cannot be served now: the page connects again every few seconds, and a traceback for each
+    would say no more than a line.
+    """
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await application(scope, receive, send)
+        except (Error, RedisError, OSError) as e:
+            logger.warning("A console cannot listen now: %s", type(e).__name__)
+            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
+
+    return serve
 
 
 class ConsoleConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # the library has no types
@@ -81,8 +102,7 @@ class ConsoleConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # the l
         await self.accept()
 
     async def _close_with(self, watch: "asyncio.Task[None]") -> None:
-        may = database_sync_to_async(_may_still_listen)
-        while not watch.done() and await may(self.scope["user"], self.scope["session"]):
+        while not watch.done() and await _may_still_listen(self.scope["session"].session_key):
             await asyncio.wait({watch}, timeout=RECHECK_SECONDS)
         await self.close(TRY_AGAIN_LATER)
 

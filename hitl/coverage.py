@@ -31,13 +31,20 @@ def check_extras(decision: Status, arguments: Arguments | None, answer: str | No
         raise Unfit(answer=f"The answer has {len(answer):,} characters; {MAX_ANSWER:,} are allowed.")
 
 
+def check_arguments(row: ApprovalRequest, arguments: Arguments) -> None:
+    """Whether the tool takes them; what was asked about may run as it is. Takes its time. Raises Unfit."""
+    given = schemas.settled(arguments)
+    if canonical(given) == canonical(row.arguments):
+        return
+    if wrong := schemas.check(row.args_schema, given, row.arguments):
+        raise Unfit(arguments=wrong)
+
+
 def what_runs(row: ApprovalRequest, arguments: Arguments | None) -> dict[str, Any]:
-    """What an approval covers: the call as it was asked about, or with other arguments. Raises Unfit."""
+    """What an approval covers: the call as it was asked about, or with other arguments, which were checked."""
     given = None if arguments is None else schemas.settled(arguments)
     if given is None or canonical(given) == canonical(row.arguments):
         return {"seal": row.seal}
-    if wrong := schemas.check(row.args_schema, given, row.arguments):
-        raise Unfit(arguments=wrong)
     return {"seal": _sealed_with(row, given), "arguments": given}
 
 

@@ -9,8 +9,8 @@ from django.urls import reverse
 
 from aip.text import visible
 from hitl import approvals
-from hitl.arguments import Errors
 from hitl.cards import card
+from hitl.checker import Errors
 from hitl.console import is_script, may_decide, may_view
 from hitl.forms import ExtensionForm, fields, problems, read
 from hitl.inbox import Filters, beyond

@@ -15,7 +15,8 @@ from rest_framework.exceptions import ParseError
 from aip.parsers import read_json
 from aip.text import INVISIBLE, visible
 from hitl.approvals import DECIDABLE
-from hitl.arguments import Errors, Schema, properties, required
+from hitl.arguments import properties, required
+from hitl.checker import Errors, Schema
 from hitl.coverage import MAX_ANSWER
 from hitl.seal import Arguments, canonical, storable
 from hitl.serializers import MAX_NOTE, SEAL

@@ -37,3 +37,48 @@ def test_a_value_that_cannot_be_read_is_one_plain_line(name: str, value: str, sa
     assert said.returncode == 1
     assert said.stderr.startswith(f"A setting is wrong: {says}")
     assert said.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["http://x", "x:8000", "aip.example.com/", "::1", "[::1", "*.example.com", "a b"])
+def test_what_is_no_name_of_a_host_stops_the_start_and_is_told_what_to_write(settings: Any, host: str) -> None:
+    settings.ALLOWED_HOSTS = ["localhost", host]
+    (error,) = checks.hosts_can_be_met(None)
+    assert error.id == "aip.E005"
+    assert f"'{host}'" in error.msg
+    assert "without http://" in str(error.hint)
+
+
+def test_names_of_hosts_are_let_through(settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["*", "localhost", "127.0.0.1", "[::1]", ".example.com", "aip_1.example.com", "bücher.de"]
+    assert checks.hosts_can_be_met(None) == []
+
+
+def test_the_web_process_names_variables_that_are_no_settings_and_starts() -> None:
+    ours = {"AIP_MASTER_API_KEY": "k", "DJANGO_SECRET_KEY": "s", "AIP_DATA_DIR": "/nonexistent", "AIP_UP_DATA_DIR": "x"}
+    clients = {"AIP_API_URL": "http://localhost:8000", "AIP_API_KEY": "k", "AIP_CONFIG_DIR": "/nonexistent"}
+    wrong = {"HITL_HOLD_SECOND": "1", "AIP_WHATEVER": "1"}
+    said = subprocess.run(
+        [sys.executable, "-c", "import aip.asgi"],
+        cwd=CHECKOUT,
+        env={"PATH": os.defpath, **ours, **clients, **wrong},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stderr.count("aip.W001") == 2
+    assert "HITL_HOLD_SECOND is set in the environment, and is not a setting" in said.stderr
+    assert "Did you mean HITL_HOLD_SECONDS?" in said.stderr
+    assert "AIP_WHATEVER is set in the environment" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("origins", "secure"),
+    [("", False), ("https://a.example.com", True), ("https://a.example.com,http://localhost:8000", False)],
+)
+def test_cookies_go_over_tls_alone_where_nothing_else_is_named(origins: str, secure: bool) -> None:
+    show = "from aip import settings; print(settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE)"
+    env = {"PATH": os.defpath, "AIP_DATA_DIR": "/nonexistent", "CSRF_TRUSTED_ORIGINS": origins}
+    said = subprocess.check_output([sys.executable, "-c", show], cwd=CHECKOUT, env=env, text=True, timeout=60)
+    assert said.split() == [str(secure)] * 2

@@ -104,7 +104,7 @@ def test_1_2_a_missing_or_wrong_key_is_401(server: Live, method: str, path: str,
 
 @pytest.mark.parametrize("path", LISTS)
 def test_1_3_unknown_query_parameters_are_ignored(server: Live, path: str) -> None:
-    answer = server.client.get(path, params={"sync_langflow_agents": "false", "whatever": "1"})
+    answer = server.client.get(path, params={"sync_langflow_agents": "false", "format": "csv", "whatever": "1"})
     assert answer.status_code == 200
 
 

@@ -81,15 +81,32 @@ def test_every_package_of_ours_is_copied():
     assert {path.parent.name for path in CHECKOUT.glob("*/apps.py")} <= copied
 
 
-def test_the_image_does_not_run_as_root():
+def test_the_image_does_not_run_as_root_by_itself():
     words = [word for word, _ in dockerfile()]
     assert dict(dockerfile())["USER"] not in {"root", "0"}
     assert words.index("USER") < words.index("CMD")
 
 
+def test_what_runs_uploaded_tools_is_root_so_that_they_are_nobody():
+    assert {name for name, service in OURS.items() if service.get("user") == "root"} == {"web", "worker"}
+
+
 def test_every_variable_is_known_to_the_settings_or_to_the_image():
     for name, service in COMPOSE["services"].items():
         assert set(service.get("environment", {})) <= (SETTINGS if name in OURS else POSTGRES_IMAGE), name
+
+
+def test_every_setting_of_the_readme_reaches_every_process():
+    table = (CHECKOUT / "README.md").read_text().split("## Settings")[1].split("\n## ")[0]
+    settings = set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE))
+    given = {"DATABASE_URL", "REDIS_URL", "AIP_DATA_DIR"}  # there are servers for the first two, and nothing to keep
+    for service in OURS.values():
+        passed = {name for name, text in service["environment"].items() if f"${{{name}:" in text}
+        assert settings - given == passed
+
+
+def test_keys_of_model_providers_reach_the_worker_under_any_name():
+    assert OURS["worker"]["env_file"] == [{"path": ".env", "required": False}]
 
 
 def test_every_secret_must_be_given():

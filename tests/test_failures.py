@@ -9,11 +9,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
 import redis
 from channels_redis.pubsub import RedisPubSubChannelLayer
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from aip import embedded
+from bench.seen import log_in
 from tests.conftest import in_threads
 from tests.listener import Listener
 from tests.live import Live, eventually
@@ -103,13 +107,22 @@ def test_postgresql_is_away_and_everything_goes_on_when_it_is_back(server: Live,
     with killed(server, "postgres"):
         asyncio.run(ring(server, before.streams["held"].run_id))  # the open stream has to read, and cannot
         asked = [
-            ("/agents/hitl/decision", {"request_id": before.ids["held"], "decision": "approved"}),
-            (f"/agents/{agent}/run", {"input": "x"}),
-            (f"/agents/{agent}/runs/{before.streams['held'].run_id}/cancel", None),
+            ("POST", "/agents/hitl/decision", {"request_id": before.ids["held"], "decision": "approved"}),
+            ("POST", f"/agents/{agent}/run", {"input": "x"}),
+            ("POST", f"/agents/{agent}/runs/{before.streams['held'].run_id}/cancel", None),
+            # Pages, whose session has to be read.
+            ("GET", "/admin/inbox/", None),
+            ("GET", "/admin/agents/run/", None),
         ]
-        for refused in in_threads(3, lambda i: server.client.post(asked[i][0], json=asked[i][1])):
+
+        def ask(i: int) -> httpx.Response:
+            method, path, body = asked[i]
+            return server.client.request(method, path, json=body, headers={"Cookie": f"sessionid={'x' * 32}"})
+
+        for refused in in_threads(len(asked), ask):
             assert refused.status_code == 503
-            assert "Nothing was changed" in refused.json()["message"]
+            assert "Nothing was changed" in refused.text
+            assert ("<h1>Please try again</h1>" in refused.text) == refused.url.path.startswith("/admin/")
         eventually(lambda: ": waiting" in before.streams["held"].lines)
         time.sleep(max(0.0, back_at - time.monotonic()))
     for name in ("held", "parked"):
@@ -120,8 +133,13 @@ def test_postgresql_is_away_and_everything_goes_on_when_it_is_back(server: Live,
 
 def test_redis_is_away_and_everything_ends_as_decided(server: Live, agent: str, world: Listener) -> None:
     ours = processes(server, "celery", "daphne", "sweep")
+    log, browser = server.data_dir.with_suffix(".log"), log_in(server)
+    address = f"{server.url.replace('http', 'ws', 1)}/admin/inbox/socket"
+    cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    headers = {"Cookie": cookies, "Origin": server.url}
     before = Before(server, agent, world, AWAY_SECONDS / 2)
-    with killed(server, "valkey-server"):
+    said = len(log.read_text())
+    with connect(address, additional_headers=headers), killed(server, "valkey-server"):
         began = time.monotonic()
         for name in ("held", "parked"):
             assert server.decide(before.ids[name], "approved").status_code == 200
@@ -129,7 +147,12 @@ def test_redis_is_away_and_everything_ends_as_decided(server: Live, agent: str, 
         assert time.monotonic() - began < 20
         # What is held needs no Redis to go on; what is parked waits for the queue.
         eventually(lambda: world.count(before.texts["held"]) == 1)
+        with pytest.raises(InvalidStatus):
+            connect(address, additional_headers=headers)
         time.sleep(max(0.0, began + AWAY_SECONDS - time.monotonic()))
+        assert "Traceback" not in log.read_text()[said:]
+        for words in ("Nobody was woken", "the sweep queues run", "A console cannot listen now"):
+            assert words in log.read_text()[said:]
     before.each_ran_once(world)
     assert meanwhile.finish(60)["status"] == "success"
     assert processes(server, "celery", "daphne", "sweep") == ours

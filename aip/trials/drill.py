@@ -71,7 +71,7 @@ class Drill:
         self.agents: list[str] = []
 
     def run(self) -> Account:
-        """All of it. Raises AssertionError only when the server cannot even be set up."""
+        """All of it. Raises AssertionError when a process that was killed is not back within a minute."""
         with self.server.http() as client:
             tool = self._upload(client)
             patient, hasty = (self._agent(client, tool, s) for s in (LONG_SECONDS, self.plan.expire_seconds))

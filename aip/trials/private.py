@@ -31,15 +31,15 @@ THEIRS = ("DATABASE_URL", "REDIS_URL", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS")
 T = TypeVar("T")
 
 
-def eventually(fact: Callable[[], T], seconds: float = 20) -> T:
-    """The first true value of `fact`, for which it waits a bounded time; then AssertionError."""
+def eventually(fact: Callable[[], T], seconds: float = 20, why: str = "it did not come true") -> T:
+    """The first true value of `fact`, for which it waits a bounded time; then AssertionError, which says `why`."""
     deadline = time.monotonic() + seconds
     while True:
         found = fact()
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"it did not come true within {seconds} s")
+            raise AssertionError(f"{why} within {seconds:g} s")
         time.sleep(0.02)
 
 
@@ -68,7 +68,7 @@ class Private:
 
     def child(self, name: str) -> psutil.Process:
         """The process of that name; one that was killed is waited for."""
-        return eventually(lambda: self.children(name), 60)[0]
+        return eventually(lambda: self.children(name), 60, f"no process named {name} was there")[0]
 
     def kill(self, name: str) -> None:
         """Kill a process of `up`, which starts it again, and wait until it is gone."""

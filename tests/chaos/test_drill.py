@@ -1,5 +1,6 @@
 """A short drill; `manage.py drill` is the whole one."""
 
+import resource
 import subprocess
 import sys
 
@@ -24,3 +25,19 @@ def test_a_drill_of_no_runs_is_refused() -> None:
     command = [sys.executable, "manage.py", "drill", "--runs", "0"]
     said = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False)
     assert (said.returncode, "from 1" in said.stderr) == (1, True)
+
+
+def test_a_drill_whose_server_does_not_start_says_why_and_shows_no_traceback() -> None:
+    said = subprocess.run(
+        [sys.executable, "manage.py", "drill", "--runs", "1"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        # No file may be longer, so that PostgreSQL cannot make its directory.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )
+    assert (said.returncode, "Traceback" in said.stderr) == (1, False)
+    assert "CommandError: The drill came to no end: " in said.stderr
+    assert "PostgreSQL" in said.stderr

@@ -1,5 +1,6 @@
 """Arguments against a tool's schema, however odd the schema is."""
 
+import time
 from typing import Any
 
 import pytest
@@ -56,6 +57,39 @@ def test_a_schema_that_cannot_be_used_refuses_the_edit_and_breaks_nothing(schema
     assert "cannot be used" in check(schema, {"x": "y"}, {})[WHOLE][0]
 
 
+SLOW = "^(a|aa)+$"
+LONG = "a" * 200 + "!"
+TWICE = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)} | {"d40": {}}
+
+
 @pytest.mark.timeout(60)  # else it would take years
-def test_a_pattern_that_takes_for_ever_is_given_up() -> None:
-    assert check(of("x", pattern="^(a|aa)+$"), {"x": "a" * 200 + "!"}, {})
+@pytest.mark.parametrize(
+    ("schema", "arguments"),
+    [
+        (of("x", pattern=SLOW), {"x": LONG}),
+        (of("x", items={"pattern": SLOW}), {"x": [LONG] * 1000}),
+        ({"patternProperties": {SLOW: {}}}, {LONG: 1}),
+        ({"patternProperties": {SLOW: {}}, "additionalProperties": False}, {LONG: 1}),
+        ({"patternProperties": {SLOW: {}}, "unevaluatedProperties": False}, {LONG: 1}),
+        (of("x", uniqueItems=True), {"x": [{"a": i} for i in range(50_000)]}),
+        (of("x", **{"$ref": "#/$defs/d0"}) | {"$defs": TWICE}, {"x": 1}),
+    ],
+    ids=[
+        "pattern",
+        "items",
+        "patternProperties",
+        "additionalProperties",
+        "unevaluatedProperties",
+        "unique",
+        "doubling",
+    ],
+)
+def test_a_check_that_takes_for_ever_is_given_up(schema: Any, arguments: Any) -> None:
+    began = time.monotonic()
+    assert "takes too long" in check(schema, arguments, {})[WHOLE][0]
+    assert time.monotonic() - began < 20
+
+
+def test_a_pattern_may_be_one_that_pydantic_knows_and_python_does_not() -> None:
+    assert check(of("x", pattern=r"^\p{Lu}"), {"x": "\u00c4rger"}, {}) == {}
+    assert "does not match the pattern" in check(of("x", pattern=r"^\p{Lu}"), {"x": "no"}, {})["x"][0]

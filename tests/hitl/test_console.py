@@ -158,6 +158,16 @@ def test_a_form_without_its_token_decides_nothing() -> None:
     assert not Decision.objects.exists()
 
 
+def test_a_login_behind_a_proxy_that_is_not_named_says_which_setting_names_it() -> None:
+    form = {"username": "x", "password": "x"}
+    answer = Client(enforce_csrf_checks=True).post(
+        "/admin/login/", form, headers={"Origin": "https://aip.example.com", "Host": "localhost"}
+    )
+    assert answer.status_code == 403
+    assert "CSRF_TRUSTED_ORIGINS has to name" in answer.text
+    assert "earlier session" not in answer.text
+
+
 def test_an_unknown_request_is_not_found_and_a_read_of_the_form_leads_to_its_page(operator: Client) -> None:
     unknown = uuid.uuid4()
     for path in ("", "card/"):

@@ -1,5 +1,6 @@
 """What a decision carries: other arguments, an answer, the seal that was on the screen; and more time."""
 
+import time
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -178,6 +179,24 @@ def test_of_many_different_edits_one_wins_and_is_the_one_that_is_kept(alice: Use
     (winner,) = [i for i, seal in enumerate(seals) if seal]
     row = read(request)
     assert (row.to_run["text"], row.seal_to_run) == (f"by {winner}", seals[winner])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_check_of_arguments_keeps_nobody_from_the_request(alice: User, bob: User) -> None:
+    slow = {"type": "object", "properties": {"text": {"pattern": "^(a|aa)+$"}}}
+    request = open_one(args_schema=slow, arguments={"text": "aaa"})
+
+    def at_once(i: int) -> float:
+        began = time.monotonic()
+        if i:
+            decide(request, Status.REJECTED, bob)
+        else:
+            with pytest.raises(approvals.Unfit, match="takes too long"):
+                decide(request, Status.APPROVED, alice, arguments={"text": "a" * 200 + "!"})
+        return time.monotonic() - began
+
+    checked, decided = in_threads(2, closing(at_once))
+    assert decided < checked / 2
 
 
 # More time

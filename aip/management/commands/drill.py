@@ -32,14 +32,21 @@ class Command(BaseCommand):
         if runs < 1:
             raise CommandError("--runs takes a whole number from 1.")
         plan = Plan(runs=runs) if seed is None else Plan(runs=runs, seed=seed)
+        try:
+            account, kept = self._drilled(plan)
+        except AssertionError as e:
+            raise CommandError(f"The drill came to no end: {e}", returncode=1) from e
+        self._report(account, plan)
+        if account.broken:
+            raise CommandError(f"The promise was broken. The server's log is kept as {kept}.", returncode=1)
+
+    def _drilled(self, plan: Plan) -> tuple[Account, str]:
+        """What it cost, and the server's log where that was too much."""
         # A short lease, so that the drill is not mostly waiting.
         with listening() as listener, running(HITL_HOLD_SECONDS="2", AIP_LEASE_SECONDS="5") as server:
             account = self._watched(Drill(server, listener, plan, tqdm.write))
             log = server.data_dir.with_suffix(".log")
-            kept = shutil.copy(log, f"{log.stem}.log") if account.broken else ""
-        self._report(account, plan)
-        if account.broken:
-            raise CommandError(f"The promise was broken. The server's log is kept as {kept}.", returncode=1)
+            return account, shutil.copy(log, f"{log.stem}.log") if account.broken else ""
 
     def _watched(self, drill: Drill) -> Account:
         over = threading.Event()

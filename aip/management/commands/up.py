@@ -195,8 +195,8 @@ def announce(data_dir: Path, address: str, port: int) -> None:
     say(f"REST API  {base}/")
     say(f"Console   {base}/admin/   user: operator")
     say(f"API docs  {base}/docs/")
-    say(f"API key             {where('AIP_MASTER_API_KEY', data_dir / 'master-api-key')}")
-    say(f"Operator's password {where('AIP_OPERATOR_PASSWORD', data_dir / 'operator-password')}")
+    say(f"API key                   {where('AIP_MASTER_API_KEY', data_dir / 'master-api-key')}")
+    say(f"Operator's first password {where('AIP_OPERATOR_PASSWORD', data_dir / 'operator-password')}")
     say("Ctrl-C stops everything.")
 
 
