@@ -2,12 +2,15 @@
 
 import itertools
 import json
+import os
 import signal
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.listener import Listener
@@ -187,7 +190,7 @@ def test_a_worker_that_sleeps_past_its_lease_changes_nothing_when_it_wakes_up(
         beat = "SELECT 1 FROM agents_heartbeat WHERE name LIKE %s AND beat_at > now() - interval '1 s'"
         eventually(lambda: fragile.rows(beat, f"%:{sleeper.pid}:%"))
         # Until the calls that it carried have come to their end: the helper has no tool left.
-        eventually(lambda: not any(helper.children() for helper in sleeper.children()))
+        eventually(lambda: not any_tool_runs(sleeper))
     # It was stopped, and waited for every thread before it went.
     assert everything(fragile, list(requests)) == before
     assert [world.count(text) for _, text in (waiting, running)] == [1, 1]
@@ -219,7 +222,8 @@ def test_a_run_is_cancelled_while_it_waits_and_while_its_tool_runs(
     assert time.monotonic() - began < 5
     assert fragile.decide(requests["held"], "approved").status_code == 409
     # The tool's processes are ended, all of them.
-    eventually(lambda: not any_tool_runs(fragile), 5)
+    worker = fragile.child("celery")
+    eventually(lambda: not any_tool_runs(worker), 5)
     assert (world.count(texts["held"]), world.count(texts["parked"])) == (0, 0)
     statuses = "SELECT status, settled_at IS NULL FROM hitl_approvalrequest WHERE id::text = ANY(%s) ORDER BY 1"
     assert fragile.rows(statuses, list(requests.values())) == [
@@ -231,10 +235,16 @@ def test_a_run_is_cancelled_while_it_waits_and_while_its_tool_runs(
     world.delays.clear()
 
 
-def any_tool_runs(server: Live) -> bool:
-    """Below the worker: the helper; below that a keeper and a tool for each call."""
-    (helper,) = server.child("celery").children()
-    return helper.children() != []
+def any_tool_runs(worker: psutil.Process) -> bool:
+    """Below the worker: the helper; below that keepers, each with a tool, which begins with a session of its own."""
+    (helper,) = worker.children()
+    return any(is_leader(process.pid) for process in helper.children(recursive=True))
+
+
+def is_leader(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        return os.getsid(pid) == pid
+    return False
 
 
 def test_a_run_fails_at_its_own_limit_whether_it_waits_or_runs(
@@ -255,7 +265,8 @@ def test_a_run_fails_at_its_own_limit_whether_it_waits_or_runs(
         "SELECT d.decision, d.operator_input FROM hitl_decision d JOIN hitl_approvalrequest r ON r.id = request_id"
     )
     assert fragile.rows(f"{decided} WHERE run_id = %s", waiting.run_id) == [("timeout_skip", "TIMEOUT of the run")]
-    eventually(lambda: not any_tool_runs(fragile), 5)
+    worker = fragile.child("celery")
+    eventually(lambda: not any_tool_runs(worker), 5)
     world.delays.clear()
 
 
