@@ -22,7 +22,7 @@ from redis import RedisError
 
 from agents import heartbeats, queue, runs
 from agents.models import ENDED, REQUEUE_AFTER, Run, Status
-from hitl import approvals
+from hitl import approvals, endings
 from hitl.models import ApprovalRequest, Execution
 from hitl.models import Status as Asked
 
@@ -159,7 +159,7 @@ def _executions_of_the_dead() -> Iterator[Finding]:
 def _close(stray: QuerySet[ApprovalRequest], what: str, remedy: str) -> Iterator[Finding]:
     found = dict(stray.values_list("pk", "run_id"))
     if found:
-        end = partial(approvals.end_with_runs, sorted(set(found.values())), timed_out=False)
+        end = partial(endings.end_with_runs, sorted(set(found.values())), timed_out=False)
         yield Finding(f"{what}, {_named(found)}", remedy, end)
 
 

@@ -38,7 +38,7 @@ from agents.outcomes import (
 from agents.steps import Steps, namespace
 from agents.toolbox import ToolGone
 from aip.db import patiently
-from hitl import approvals, executions, waiting
+from hitl import approvals, endings, executions, waiting
 from hitl.calls import Call, changes
 from hitl.models import ApprovalRequest, Execution, Status
 from hitl.seal import storable
@@ -258,7 +258,7 @@ class Gate(AgentMiddleware[Any, Any]):
     def _withdraw(self, request: ToolCallRequest, reason: str) -> ToolMessage:
         """What to tell of a call whose tool was deleted, whatever was or will be decided about it."""
         with self.attempt.writing() as run:
-            last = approvals.withdraw(run.pk, namespace(request))
+            last = endings.withdraw(run.pk, namespace(request))
             if last is not None and last.output is not None:  # it ran before, and that was told
                 has_failed = last.execution == Execution.FAILED
                 return with_note(tool_message(request.tool_call, last.output, failed=has_failed), last)

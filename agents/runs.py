@@ -20,7 +20,7 @@ from agents.attachments import Attachment
 from agents.attempts import Attempt, Lost, within_limit
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, Status
 from aip.db import from_now
-from hitl import approvals
+from hitl import approvals, endings
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def _end(
 ) -> None:
     """End runs whose rows are locked. A request that is still open then can have no effect any more."""
     ids = [run.pk for run in ending]
-    approvals.end_with_runs(ids, timed_out=timed_out)
+    endings.end_with_runs(ids, timed_out=timed_out)
     for run in ending:
         events.append(run, "end", last_event(run.pk))
     Run.objects.filter(pk__in=ids).update(status=status, holder="", completed_at=Now(), updated_at=Now())

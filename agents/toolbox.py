@@ -15,7 +15,7 @@ from agents import roster, sandbox, subagents
 from agents.descriptions import ToolRejected
 from agents.models import AgentTool, SubAgent, Tool, ToolVersion
 from aip.db import borrowed_connection
-from hitl import approvals
+from hitl import endings
 
 MAX_SOURCE_BYTES = 1_000_000
 
@@ -140,7 +140,7 @@ def delete(tool_id: str) -> None:
         tool = living(tool_id)
         Tool.objects.filter(pk=tool.pk).update(deleted_at=Now(), updated_at=Now())
         AgentTool.objects.filter(tool=tool).delete()
-        approvals.withdraw_all(tool.pk)
+        endings.withdraw_all(tool.pk)
 
 
 def _save(tool: Tool, *, description: str, **fields: Any) -> None:

@@ -1,10 +1,10 @@
-"""Open, decide, time out and execute approval requests: the only writer of their rows.
+"""Open, decide, extend and time out approval requests: with `hitl.endings` and `hitl.executions` the only writer.
 
 Every move is one UPDATE that names the state it expects, so whoever comes second changes nothing.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -13,13 +13,13 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, User
 from django.db import transaction
-from django.db.models import Case, F, Q, QuerySet, Value, When
-from django.db.models.functions import Coalesce, Now
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 
 from aip.db import from_now
 from hitl import afterwards, coverage
 from hitl.calls import Call
-from hitl.models import RUN_TIMEOUT_NOTE, ApprovalRequest, Decision, Execution, Extension, Source, Status
+from hitl.models import ApprovalRequest, Decision, Execution, Extension, Source, Status
 from hitl.refusals import AlreadyClosed as AlreadyClosed
 from hitl.refusals import StaleSeal as StaleSeal
 from hitl.refusals import Unfit as Unfit
@@ -59,11 +59,11 @@ def unsettled() -> QuerySet[ApprovalRequest]:
 
 def open_request(call: Call, *, timeout_seconds: float, context: dict[str, Any]) -> ApprovalRequest:
     """The last request about `call`: found again when the gate is entered again, else opened."""
-    last = _last(call.run_id, call.checkpoint_ns)
-    return last or _open(call, timeout_seconds=timeout_seconds, context=context, round=1)
+    found = last(call.run_id, call.checkpoint_ns)
+    return found or _open(call, timeout_seconds=timeout_seconds, context=context, round=1)
 
 
-def _last(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
+def last(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
     return _seen().filter(run_id=run_id, checkpoint_ns=checkpoint_ns).order_by("-round").first()
 
 
@@ -151,7 +151,7 @@ def decide(
         return coverage.what_runs(row, arguments) if decision == Status.APPROVED else {}
 
     with transaction.atomic():
-        made = _close(
+        made = close(
             _open_now(request_id),
             decision,
             covered,
@@ -225,73 +225,18 @@ def time_out(request_id: UUID) -> bool:
     the sweep takes up parked runs.
     """
     overdue = _overdue().filter(pk=request_id).select_for_update(no_key=True)
-    return bool(_close(overdue, Status.TIMEOUT_SKIP, operator_input=TIMEOUT_NOTE, source=Source.TIMEOUT))
+    return bool(close(overdue, Status.TIMEOUT_SKIP, operator_input=TIMEOUT_NOTE, source=Source.TIMEOUT))
 
 
 def time_out_overdue() -> int:
     """Close every overdue request; how many. One whose row is locked is looked at next time, and delays no other."""
     overdue = _overdue().order_by("timeout_at").select_for_update(no_key=True, skip_locked=True)
     overdue = overdue.defer("arguments", "model_arguments", "args_schema", "context")[:BATCH]
-    return len(_close(overdue, Status.TIMEOUT_SKIP, operator_input=TIMEOUT_NOTE, source=Source.TIMEOUT))
+    return len(close(overdue, Status.TIMEOUT_SKIP, operator_input=TIMEOUT_NOTE, source=Source.TIMEOUT))
 
 
 def _overdue() -> QuerySet[ApprovalRequest]:
     return ApprovalRequest.objects.filter(status=Status.PENDING, timeout_at__lte=Now())
-
-
-def end_with_runs(run_ids: Sequence[UUID], *, timed_out: bool) -> None:
-    """Close what still waits for runs that end: as `timeout_skip` at the run's own limit, else as `cancelled`.
-
-    Nobody decided what is cancelled, so there is no Decision. Nothing of the runs is news after this, and the outcome
-    of what runs is unknown. As `time_out` it rings for nobody at a limit.
-    """
-    with transaction.atomic(savepoint=False):
-        still_open = ApprovalRequest.objects.filter(run_id__in=run_ids, status=Status.PENDING)
-        still_open = still_open.select_for_update(no_key=True).defer("arguments", "context")
-        if timed_out:
-            _close(still_open, Status.TIMEOUT_SKIP, operator_input=RUN_TIMEOUT_NOTE, source=Source.TIMEOUT)
-        else:
-            afterwards.ring(*_cancel(still_open))
-        theirs = ApprovalRequest.objects.filter(run_id__in=run_ids).exclude(status=Status.PENDING)
-        began = Q(execution=Execution.STARTED)  # nobody will report of it any more
-        theirs.filter(Q(settled_at=None) | began).update(
-            settled_at=Coalesce("settled_at", Now()),
-            execution=Case(When(began, then=Value(Execution.UNKNOWN)), default=F("execution")),
-            execution_ended_at=Case(When(began, then=Now()), default=F("execution_ended_at")),
-        )
-
-
-def withdraw(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
-    """Close what is asked about one call that cannot run any more; the last request if it had been decided."""
-    last = _last(run_id, checkpoint_ns)
-    if last is None:
-        return None
-    this = ApprovalRequest.objects.filter(pk=last.pk)
-    is_open = bool(_cancel(this.filter(status=Status.PENDING).select_for_update(no_key=True)))
-    this.filter(execution=Execution.STARTED).update(execution=Execution.UNKNOWN, execution_ended_at=Now())
-    settle(last.pk)
-    return None if is_open or last.status == Status.CANCELLED else last
-
-
-def withdraw_all(tool_id: UUID) -> None:
-    """Close what waits for a tool that is deleted; the runs go on, and their models are told.
-
-    They may be thousands, so the sweep takes up those that are parked.
-    """
-    with transaction.atomic():
-        of_tool = ApprovalRequest.objects.filter(tool_id=tool_id, status=Status.PENDING)
-        afterwards.ring(*_cancel(of_tool.select_for_update(no_key=True)))
-
-
-def _cancel(open_ones: QuerySet[ApprovalRequest]) -> list[UUID]:
-    """Close requests, which are locked as they are read, without a decision; their ids."""
-    ids = list(open_ones.values_list("pk", flat=True))
-    if ids:
-        still = ApprovalRequest.objects.filter(pk__in=ids, status=Status.PENDING)
-        still.update(status=Status.CANCELLED, closed_at=Now())
-    for pk in ids:
-        afterwards.announce(pk, Status.CANCELLED)
-    return ids
 
 
 def settle(request_id: UUID) -> None:
@@ -303,7 +248,7 @@ def _nothing(row: ApprovalRequest) -> dict[str, Any]:
     return {}
 
 
-def _close(
+def close(
     requests: QuerySet[ApprovalRequest],
     status: Status,
     covered: Callable[[ApprovalRequest], dict[str, Any]] = _nothing,

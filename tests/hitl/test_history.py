@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from hitl import approvals, executions, history
+from hitl import approvals, endings, executions, history
 from hitl.models import ApprovalRequest, Source, Status
 from tests.hitl.calls import a_call, open_one
 from tests.hitl.test_console import client_of
@@ -58,7 +58,7 @@ def test_the_history_speaks_to_people_and_not_in_the_wires_words(alice: User, ad
     for word in (">Out of time<", "Nobody decided in time"):
         assert word in admin_client.get(f"/admin/inbox/{overdue.pk}/card/").text
     approvals.time_out_overdue()
-    approvals.end_with_runs([failed.run_id], timed_out=True)
+    endings.end_with_runs([failed.run_id], timed_out=True)
     page = admin_client.get(LIST).text
     for word in ("Out of time", "by the clock", "nobody", "over the API"):
         assert word in table_of(page)
