@@ -1,6 +1,9 @@
 """Which model an agent's run uses, and how the server's own keys are kept from anybody else's server."""
 
+import time
 import uuid
+from collections.abc import Iterator
+from functools import cache
 from traceback import walk_tb
 from typing import Any
 
@@ -102,6 +105,27 @@ def build(model: Model, listener: BaseCallbackHandler | None = None) -> BaseChat
     return built
 
 
+def _ends_in_time(response: Any) -> None:
+    """Ends an answer whose server says only that it is alive, which is no piece of it and no silence either."""
+    ends, read = time.monotonic() + settings.MODEL_TIMEOUT_SECONDS, response.iter_raw
+
+    def pieces(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+        for piece in read(*args, **kwargs):
+            if time.monotonic() > ends:
+                raise ModelTimeoutError("The model did not come to an end in time.")
+            yield piece
+
+    response.iter_raw = pieces
+
+
+@cache
+def _openai_http() -> Any:
+    """One for all runs, so that connections are kept."""
+    from openai import DefaultHttpxClient
+
+    return DefaultHttpxClient(event_hooks={"response": [_ends_in_time]})
+
+
 def _openai(model: Model) -> BaseChatModel:
     # Half a second of import: only for runs that need it.
     from langchain_openai import ChatOpenAI
@@ -115,6 +139,7 @@ def _openai(model: Model) -> BaseChatModel:
         api_key=SecretStr(settings.OPENAI_API_KEY),
         base_url=model.base_url or settings.OPENAI_BASE_URL,
         timeout=settings.MODEL_TIMEOUT_SECONDS,
+        http_client=_openai_http(),
         max_retries=1,
         use_responses_api=False,
         stream_usage=True,

@@ -61,6 +61,8 @@ class ModelServer(ThreadingHTTPServer):
         self.keys: list[str] = []
         # Seconds between the pieces of what a model streams, by its name.
         self.pauses: dict[str, float] = {}
+        # Seconds for which a model that streams says only that it is alive, by its name.
+        self.delays: dict[str, float] = {}
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
     def sent_to(self, model: str) -> list[Body]:
@@ -93,7 +95,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
-        with suppress(BrokenPipeError):
+        with suppress(BrokenPipeError, ConnectionResetError):
+            ends = time.monotonic() + self.server.delays.get(whole["model"], 0)
+            while time.monotonic() < ends:
+                self.wfile.write(b": alive\n\n")
+                time.sleep(0.2)
             for delta in pieces(answer):
                 self._chunk(whole, [{"index": 0, "delta": delta, "finish_reason": None}], None)
                 time.sleep(self.server.pauses.get(whole["model"], 0))

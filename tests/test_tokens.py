@@ -115,6 +115,15 @@ def test_a_model_that_speaks_on_and_on_is_ended_in_time(server: Live, models: Mo
     assert time.monotonic() - began < 10
 
 
+def test_a_model_that_only_says_that_it_is_alive_is_ended_in_time(server: Live, models: ModelServer) -> None:
+    models.scripts["thinking"] = lambda _: says(TEXT)
+    models.delays["thinking"] = 12
+    began = time.monotonic()
+    stream = server.run(agent(server, "thinking"), "speak")
+    assert "did not answer in time" in stream.finish()["content"]
+    assert time.monotonic() - began < 10
+
+
 def test_a_sub_agents_model_that_speaks_on_and_on_is_ended_in_time(server: Live, models: ModelServer) -> None:
     models.scripts["endless below"] = lambda _: says(TEXT * 10)
     models.pauses["endless below"] = 0.2
