@@ -17,6 +17,30 @@ FILE = "<uploaded tool>"
 MAX_MESSAGE = 1000  # characters of what a file or tool says of its failure
 
 
+WARM = {
+    "source": """
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel
+
+
+class WarmInput(BaseModel):
+    word: str
+
+
+class Warm(BaseTool):
+    name: str = "warm"
+    description: str = "Gives back a word."
+    args_schema: type[BaseModel] = WarmInput
+
+    def _run(self, word: str) -> str:
+        return word
+""",
+    "class_name": "Warm",
+    "fields": {},
+    "arguments": {"word": "warm"},
+}
+
+
 class Refused(Exception):
     """The file or the call cannot be carried out; the text says why."""
 
@@ -30,6 +54,11 @@ def act(request: Mapping[str, Any]) -> str:
     if not isinstance(tool_class, type):
         raise Refused(f"The file has no class {request['class_name']}.")
     return call(tool_class, request["fields"], request["arguments"])
+
+
+def warm_up() -> None:
+    """Call a tool of no account, so that the first real one finds loaded, and in its own memory, what it needs."""
+    act(WARM)
 
 
 def load(source: str) -> ModuleType:

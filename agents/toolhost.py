@@ -18,7 +18,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from agents import toolrights
+from agents import toolcode, toolrights
 from agents.toolframes import RESULT, UNAVAILABLE, send
 from agents.toolkeeper import fork, keep, refuse_next
 
@@ -67,17 +67,8 @@ def serve(control: socket.socket) -> None:
 
 def preload() -> None:
     """Load what every tool needs, down to what LangChain itself loads at the first call."""
-    from langchain_core.tools import BaseTool
-
-    class Warm(BaseTool):
-        name: str = "warm"
-        description: str = "Warms the helper up."
-
-        def _run(self, word: str = "") -> str:
-            return word
-
-    Warm().run({"word": "warm"}, config={})
-    Warm().get_input_schema()
+    toolcode.warm_up()
+    toolcode.act(toolcode.WARM | {"class_name": None})
     if importlib.util.find_spec("gllm_plugin") is None:
         stand_in_for_gllm_plugin()
     sys.dont_write_bytecode = True

@@ -245,11 +245,14 @@ def tool(go: socket.socket, come: socket.socket, result: int, directory: str) ->
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     go.close()
+    toolrights.confine(directory, keep_open=[result, come.fileno()])
+    toolcode.warm_up()  # a fork copies what it touches first: now, and not when the call is here
     try:
-        request = json.loads(receive(come)[1])
+        with come:
+            request = json.loads(receive(come)[1])
     except ConnectionError:
         return  # there was no call, or its keeper is gone
-    toolrights.confine(directory, keep_open=result)
+    toolrights.give_up_rights()
     try:
         kind, text = RESULT, toolcode.act(request)
     except toolcode.Refused as e:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import pwd
 import resource
@@ -31,6 +32,7 @@ class Unreachable(Exception):
     """`nobody` cannot read the packages; the text says what to do."""
 
 
+@functools.cache
 def nobody() -> tuple[int, int]:
     user = pwd.getpwnam("nobody")
     return user.pw_uid, user.pw_gid
@@ -90,9 +92,8 @@ def needs_reading(paths: list[str]) -> str:
     )
 
 
-def confine(directory: str, *, keep_open: int) -> None:
-    """For this process and all that it will start."""
-    os.setsid()
+def confine(directory: str, *, keep_open: list[int]) -> None:
+    """For this process and all that it will start; what can be done before there is a call."""
     close_all_but(keep_open)
     os.chdir(directory)
     os.umask(0o077)
@@ -111,6 +112,11 @@ def confine(directory: str, *, keep_open: int) -> None:
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (value, value))
+
+
+def give_up_rights() -> None:
+    """The rest of it. While it waits for its call the process keeps its user, so that no tool can end it."""
+    os.setsid()
     if os.geteuid() == 0:
         uid, gid = nobody()
         os.setgroups([])
@@ -120,12 +126,12 @@ def confine(directory: str, *, keep_open: int) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
 
 
-def close_all_but(result: int) -> None:
+def close_all_but(keep_open: list[int]) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)
     first = 3
-    for kept in sorted([result, *KEPT_OPEN]):
+    for kept in sorted([*keep_open, *KEPT_OPEN]):
         os.closerange(first, kept)
         first = kept + 1
     os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0])

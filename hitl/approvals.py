@@ -151,6 +151,8 @@ def decide(
         return coverage.what_runs(row, arguments) if decision == Status.APPROVED else {}
 
     with transaction.atomic():
+        # First of all that follows: who holds goes on while others are told. To ring for a closed one does no harm.
+        afterwards.ring(request_id)
         made = close(
             _open_now(request_id),
             decision,
@@ -163,7 +165,6 @@ def decide(
             answer=None if answer is None else storable(answer),
         )
         if made:
-            afterwards.ring(request_id)
             afterwards.resume(made[0].request.run_id)
     if not made:
         raise _too_late(request_id)
