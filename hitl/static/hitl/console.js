@@ -164,4 +164,5 @@ function decided(old, card) {
 
 connect();
 if (waiting) settle();
+else if (document.activeElement === document.body) document.querySelector("[autofocus]")?.focus(); // a busy browser may leave it out
 setInterval(() => { if (!banner.hidden || ++polls % CALM === 0) look(); }, POLL_MS);

@@ -9,8 +9,7 @@ const selected = () => [...document.querySelectorAll(".aip-pick:checked")];
 
 function move(step) {
     const cards = [...document.querySelectorAll('#aip-waiting .aip-card[data-status="pending"]')];
-    const at = cards.indexOf(currentCard());
-    const to = cards[Math.max(0, Math.min(cards.length - 1, at < 0 ? 0 : at + step))];
+    const at = cards.indexOf(currentCard()), to = cards[Math.max(0, Math.min(cards.length - 1, at < 0 ? 0 : at + step))];
     to?.focus();
     to?.scrollIntoView({ block: "nearest" });
 }
