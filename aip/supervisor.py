@@ -14,7 +14,7 @@ from aip.data_dir import CannotStart
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 # A child that has lived as long as this is taken for healthy again.
-STEADY_SECONDS = 60.0
+STEADY_SECONDS = 10.0
 
 Steps = tuple[tuple[signal.Signals, float], ...]
 
