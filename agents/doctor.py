@@ -42,13 +42,11 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Everything that is wrong now. Changes nothing."""
-    yield from _settings()
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError as e:
-        yield Finding(f"PostgreSQL cannot be reached ({type(e).__name__})", "start it, or correct DATABASE_URL")
+    if away := list(_database()):
+        yield from away
+        yield from _settings()
         return
+    yield from _settings("default")
     if unapplied := list(_migrations()):
         yield from unapplied
         return  # the tables that the rest looks at may not be there
@@ -72,8 +70,17 @@ def _named(ids: Iterable[Any]) -> str:
     return f"{len(found)}: {', '.join(found[:NAMED])}{', ...' if len(found) > NAMED else ''}"
 
 
-def _settings() -> Iterator[Finding]:
-    for message in checks.run_checks(databases=["default"]):
+def _database() -> Iterator[Finding]:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as e:
+        yield Finding(f"PostgreSQL cannot be reached ({type(e).__name__})", "start it, or correct DATABASE_URL")
+
+
+def _settings(*databases: str) -> Iterator[Finding]:
+    """Checks that ask one of `databases` wait for it."""
+    for message in checks.run_checks(databases=databases):
         if message.level >= checks.WARNING:
             remedy = message.hint or "see the table of settings"
             yield Finding(f"A setting is wrong: {str(message.msg).rstrip('.')}", remedy.rstrip("."))
