@@ -143,13 +143,14 @@ def test_a_worker_whose_threads_are_taken_parks_at_once(
 
 
 def test_a_run_with_more_calls_than_may_hold_parks_at_once(
-    world: Listener, alice: User, monkeypatch: pytest.MonkeyPatch
+    world: Listener, alice: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each call that holds costs a thread and a connection with Redis."""
     monkeypatch.setattr(attempts, "MOST_HELD", 2)
     run = start(gated_agent(world, "a", "b", "c"))
     assert carried(run).status == Status.WAITING
     decide(requests(run)["a"], "approved", alice)
+    settings.HITL_HOLD_SECONDS = 1  # the two that are left may hold
     assert carried(run).status == Status.WAITING
     assert requests(run)["a"].execution == Execution.FINISHED
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, sync_playwright
 
 from aip import embedded
 from tests.live import CHECKOUT, Live
@@ -67,20 +67,29 @@ def people(server: Live) -> Live:
     return server
 
 
+@pytest.fixture(scope="session")
+def sessions() -> dict[tuple[str, str], StorageState]:
+    """Cookies by server and name: a login costs as much as several pages, on purpose."""
+    return {}
+
+
 @pytest.fixture
-def login(chromium: Browser) -> Iterator[Login]:
+def login(chromium: Browser, sessions: dict[tuple[str, str], StorageState]) -> Iterator[Login]:
     contexts: list[BrowserContext] = []
 
     def log_in(server: Live, name: str, **options: object) -> Page:
-        context = chromium.new_context(**options)  # type: ignore[arg-type]
+        known = sessions.get((server.url, name))
+        context = chromium.new_context(storage_state=known, **options)  # type: ignore[arg-type]
         context.set_default_timeout(15_000)
         contexts.append(context)
         page = context.new_page()
-        page.goto(f"{server.url}/admin/")
-        page.fill("[name=username]", name)
-        page.fill("[name=password]", PASSWORD)
-        page.click("[type=submit]")
-        page.wait_for_url("**/admin/inbox/")
+        page.goto(f"{server.url}/admin/inbox/")
+        if "/login/" in page.url:  # nobody was logged in by this name, or that session is over
+            page.fill("[name=username]", name)
+            page.fill("[name=password]", PASSWORD)
+            page.click("[type=submit]")
+            page.wait_for_url("**/admin/inbox/")
+            sessions[server.url, name] = context.storage_state()
         return page
 
     yield log_in
