@@ -177,14 +177,25 @@ def test_it_answers_again_after_they_died(up):
     assert eventually(lambda: health(up.address()) == 200, 30)
 
 
+def of_tools(processes: list[psutil.Process]) -> Iterator[Path]:
+    """The directories that they work in."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if "/aip-tool-" in process.cwd():
+                yield Path(process.cwd())
+
+
 def test_all_of_it_killed_hard_starts_again_with_its_data(up):
     up.sql("CREATE TABLE kept AS SELECT 7 AS seven")
     dead = [*up.tree(), psutil.Process(up.process.pid)]
+    directories = list(of_tools(dead))
     for act in (psutil.Process.suspend, psutil.Process.kill):
         for process in dead:
             with suppress(psutil.NoSuchProcess):  # PostgreSQL's own come and go
                 act(process)
     up.process.wait()
+    for directory in directories:  # nobody is left who could
+        directory.rmdir()
     up.ready()
     assert living(dead) == []
     assert up.sql("TABLE kept") == [(7,)]

@@ -142,10 +142,14 @@ def helper_and_spare() -> tuple[psutil.Process, psutil.Process, psutil.Process]:
 @on_linux
 @pytest.mark.parametrize("which", [1, 2], ids=["keeper", "tool"])
 def test_a_spare_that_was_killed_is_replaced(which):
-    victim = helper_and_spare()[which]
+    family = helper_and_spare()
+    directory, victim = Path(family[2].cwd()), family[which]
     victim.kill()
     assert eventually(lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE)
     assert run(tool("return 'ran'")) == "ran"
+    if which == 1:  # there was nobody left to remove it
+        directory.rmdir()
+    assert not directory.exists()
 
 
 @on_linux
