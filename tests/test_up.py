@@ -1,6 +1,7 @@
 """`manage.py up`, as a process of its own with everything that it starts."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ from aip import embedded
 from aip.children import is_gone
 from aip.data_dir import SECRETS, CannotStart
 from aip.management.commands.up import find_address
+from aip.supervisor import STEADY_SECONDS, Child
 from aip.trials.private import says
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -181,8 +183,8 @@ def of_tools(processes: list[psutil.Process]) -> Iterator[Path]:
     """The directories that they work in."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            if "/aip-tool-" in process.cwd():
-                yield Path(process.cwd())
+            if "/aip-tool-" in (directory := process.cwd()):
+                yield Path(directory)
 
 
 def test_all_of_it_killed_hard_starts_again_with_its_data(up):
@@ -230,3 +232,14 @@ def test_killed_hard_alone_it_leaves_no_child(house):
     process.kill()
     process.wait()
     assert eventually(lambda: not living(children), 10), living(children)
+
+
+def test_the_pause_before_a_restart_grows_until_a_child_has_lived_for_a_while(capsys):
+    child = Child("sleeper", lambda: subprocess.Popen(["sleep", "60"]), ())
+    for lived in (0, 0, 0, STEADY_SECONDS, 0):
+        child.begin()
+        child.started_at -= lived
+        child.process.kill()
+        child.process.wait()
+        child.tend()
+    assert re.findall(r"again in (\S+) s", capsys.readouterr().out) == ["0.5", "1", "2", "0.5", "1"]

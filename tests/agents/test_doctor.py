@@ -151,17 +151,20 @@ def test_it_applies_migrations_that_are_missing() -> None:
 
 
 def test_it_names_a_setting_that_is_wrong(settings: Any) -> None:
-    settings.OPENAI_BASE_URL = "nowhere"
+    right, settings.OPENAI_BASE_URL = settings.OPENAI_BASE_URL, "nowhere"
     (finding,) = doctor.examine()
     assert finding.what == "A setting is wrong: 'nowhere' is not an address of a model server"
     assert finding.remedy.startswith("OPENAI_BASE_URL")
+    settings.OPENAI_BASE_URL = right
+    assert list(doctor.examine()) == []
 
 
-def test_it_says_that_redis_is_away(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    away = "redis+socket:///tmp/there-is-no-such-socket"
-    monkeypatch.setitem(app.conf, "broker_write_url", away)
-    (finding,) = doctor.examine()
+def test_it_says_that_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as away:
+        away.setitem(app.conf, "broker_write_url", "redis+socket:///tmp/there-is-no-such-socket")
+        (finding,) = doctor.examine()
     assert finding.what.startswith("Redis cannot be reached")
+    assert list(doctor.examine()) == []
 
 
 def test_what_the_server_is_about_to_do_is_not_wrong(alice: User) -> None:

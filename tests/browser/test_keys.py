@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.asking import ask, card, make_agent, open_request
 from tests.browser.conftest import Login
@@ -28,6 +28,10 @@ PRESS_ON_FOCUS = """() => {
     const press = ({ target }) => target.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true }));
     document.addEventListener("focusin", press, { once: true });
 }"""
+# A browser sees to `autofocus` where an element comes with it; a busy one not always, and never where it comes later.
+LATE = """document.addEventListener("readystatechange", () => {
+    document.querySelector("[data-late]").setAttribute("autofocus", "");
+}, { once: true })"""
 QUEUE = 30
 BY_API = 10
 
@@ -256,6 +260,20 @@ def test_what_is_typed_after_e_goes_into_the_form_and_decides_nothing(
         page.keyboard.press(key)
     expect(field).to_be_visible()
     assert people.rows("SELECT status FROM hitl_approvalrequest WHERE id = %s", request_id) == [("pending",)]
+
+
+def without_autofocus(route: Route) -> None:
+    route.fulfill(body=route.fetch().text().replace(" autofocus", " data-late"), content_type="text/html")
+
+
+def test_the_first_field_has_the_focus_also_where_the_browser_does_not_see_to_it(
+    people: Live, asked: list[tuple[Stream, str]], login: Login
+) -> None:
+    page = login(people, "omar")
+    page.add_init_script(LATE)
+    page.route("**/?act=edit", without_autofocus)
+    page.goto(f"{people.url}/admin/inbox/{asked[0][1]}/?act=edit")
+    expect(page.locator("#aip-edit [name='argument.text']")).to_be_focused()
 
 
 @pytest.mark.parametrize("hand", ["key", "mouse"])
