@@ -13,7 +13,7 @@ from langgraph.types import Command
 from agents import events
 from agents.engine import LOOPS, UnreadableCall, steps_left
 from agents.messages import tool_message
-from agents.sandbox import ToolFailed
+from agents.sandbox.client import ToolFailed
 from agents.steps import Steps, namespace
 from aip.db import patiently
 from hitl.seal import storable

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, interrupt
 
-from agents import events, sandbox, toolbox
+from agents import events, toolbox
 from agents.attempts import Attempt
 from agents.delegation import SubAgentTool, delegate
 from agents.engine import ToolSpec
@@ -35,6 +35,7 @@ from agents.outcomes import (
     no_such_tool,
     when,
 )
+from agents.sandbox import client as sandbox
 from agents.steps import Steps, namespace
 from agents.toolbox import ToolGone
 from aip.db import patiently

@@ -11,11 +11,11 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
-from agents import sandbox
 from agents.attempts import Attempt
 from agents.engine import ToolSpec
 from agents.messages import tool_message
-from agents.sandbox import SandboxUnavailable, ToolFailed
+from agents.sandbox import client as sandbox
+from agents.sandbox.client import SandboxUnavailable, ToolFailed
 from hitl import executions
 from hitl.models import ApprovalRequest
 from hitl.seal import storable

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from agents import roster
 from agents.configs import Invalid
-from agents.descriptions import MAX_TOOL_NAME
 from agents.models import Agent, SubAgent, Tool
+from agents.sandbox.manifest import MAX_TOOL_NAME
 
 # Levels of agents, the one that is run included. Each is a part of its calls' `checkpoint_ns`, of which events' keys
 # hold five.

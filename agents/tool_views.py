@@ -11,10 +11,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents import roster, toolbox
-from agents.descriptions import ToolRejected
 from agents.models import Tool
 from agents.queries import envelope, given
-from agents.sandbox import SandboxUnavailable
+from agents.sandbox.client import SandboxUnavailable
+from agents.sandbox.manifest import ToolRejected
 from agents.tool_serializers import (
     ToolInputSerializer,
     ToolReuploadSerializer,

@@ -11,9 +11,10 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from rest_framework.exceptions import NotFound
 
-from agents import roster, sandbox, subagents
-from agents.descriptions import ToolRejected
+from agents import roster, subagents
 from agents.models import AgentTool, SubAgent, Tool, ToolVersion
+from agents.sandbox import client as sandbox
+from agents.sandbox.manifest import ToolRejected
 from aip.db import borrowed_connection
 from hitl import endings
 

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
-from agents import attempts, heartbeats, runs, sandbox
+from agents import attempts, heartbeats, runs
 from agents.models import Run, Status
+from agents.sandbox import client as sandbox
 
 logger = logging.getLogger(__name__)
 _stopped = threading.Event()

@@ -15,7 +15,7 @@ OTHER = "tools"  # the sandbox: each call is a process that is gone before it co
 def name_of(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess):
         line = " ".join(process.cmdline()) + process.name()
-        if "toolhost" in line:
+        if "agents.sandbox" in line:
             return OTHER
         return next((name for word, name in NAMES.items() if word in line), "up")
     return "up"

@@ -10,8 +10,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from agents import attempts, messages, runs, sandbox, toolbox
+from agents import attempts, messages, runs, toolbox
 from agents.models import Run, RunEvent, Status
+from agents.sandbox import client as sandbox
 from hitl.models import Execution
 from tests.agents.runs import (
     await_requests,

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agents import sandbox
-from agents.descriptions import Description, ToolRejected
-from agents.sandbox import MAX_OUTPUT_BYTES, ToolFailed
+from agents.sandbox import client as sandbox
+from agents.sandbox.client import MAX_OUTPUT_BYTES, ToolFailed
+from agents.sandbox.manifest import Description, ToolRejected
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tests" / "tools"
@@ -307,7 +307,7 @@ REPORTING = tool(
 )
 SERVER = """
 import sys
-from agents import sandbox
+from agents.sandbox import client as sandbox
 sandbox.call(sys.argv[1], class_name="Probe", fields={}, arguments={"port": int(sys.argv[2])}, timeout=60)
 """
 
@@ -388,7 +388,7 @@ def test_packages_below_a_closed_directory_can_be_imported_and_nothing_next_to_t
 
 WARM = """
 import sys
-from agents import sandbox
+from agents.sandbox import client as sandbox
 sys.path.append(sys.argv[1])
 try:
     sandbox.warm()
@@ -411,7 +411,7 @@ def test_it_says_which_directory_must_be_readable_where_it_cannot_open_it(tmp_pa
 # A server with secrets. It looks for them itself, which shows that they can be found, then lets a tool look.
 SERVER_WITH_SECRETS = """
 import json, os, sys
-from agents import sandbox
+from agents.sandbox import client as sandbox
 source = open("tests/tools/seeker.py").read()
 seeker = {"__name__": "seeker"}
 exec(source, seeker)

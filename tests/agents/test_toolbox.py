@@ -11,8 +11,8 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from agents import roster, toolbox
-from agents.descriptions import ToolRejected
 from agents.models import Tool, ToolVersion
+from agents.sandbox.manifest import ToolRejected
 
 GREETING = (Path(__file__).resolve().parents[1] / "tools" / "greeting.py").read_bytes()
 

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from agents import heartbeats, sandbox, worker
+from agents import heartbeats, worker
+from agents.sandbox import client as sandbox
 from tests.live import eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("servers")]

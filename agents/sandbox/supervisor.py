@@ -1,4 +1,4 @@
-"""The keeper of a tool's process, in the helper (`agents.toolhost`): takes one call, and ends all that it started."""
+"""The supervisor of a tool's process, in the helper (`agents.sandbox.host`): takes one call, ends all it started."""
 
 import contextlib
 import json
@@ -15,8 +15,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from agents import toolcode, toolrights
-from agents.toolframes import (
+from agents.sandbox import privileges, runner
+from agents.sandbox.protocol import (
     EXITED,
     FAILED,
     GARBLED,
@@ -62,7 +62,7 @@ def fork(work: Callable[[], None]) -> int:
 
 def keep(control: socket.socket, taken: socket.socket) -> None:
     """Take the next call and see it through; say on `taken` when there is need of another keeper."""
-    toolrights.adopt_orphans()
+    privileges.adopt_orphans()
     wake = wakes_of_children()
     call = outcome = None
     try:
@@ -113,7 +113,7 @@ def spare(wake: socket.socket) -> Iterator[Spare]:
     directory = tempfile.mkdtemp(prefix="aip-tool-")
     try:
         if os.geteuid() == 0:
-            os.chown(directory, *toolrights.nobody())
+            os.chown(directory, *privileges.nobody())
         go, come = socket.socketpair()
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
@@ -245,17 +245,17 @@ def tool(go: socket.socket, come: socket.socket, result: int, directory: str) ->
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     go.close()
-    toolrights.confine(directory, keep_open=[result, come.fileno()])
-    toolcode.warm_up()  # a fork copies what it touches first: now, and not when the call is here
+    privileges.confine(directory, keep_open=[result, come.fileno()])
+    runner.warm_up()  # a fork copies what it touches first: now, and not when the call is here
     try:
         with come:
             request = json.loads(receive(come)[1])
     except ConnectionError:
         return  # there was no call, or its keeper is gone
-    toolrights.give_up_rights()
+    privileges.give_up_rights()
     try:
-        kind, text = RESULT, toolcode.act(request)
-    except toolcode.Refused as e:
+        kind, text = RESULT, runner.act(request)
+    except runner.Refused as e:
         kind, text = FAILED, str(e)
     payload = text.encode("utf-8", "surrogatepass")
     with open(result, "wb") as out:

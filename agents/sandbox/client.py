@@ -1,4 +1,4 @@
-"""Runs uploaded tools, in a process of their own each, through a warm helper (`agents.toolhost`)."""
+"""Runs uploaded tools, in a process of their own each, through a warm helper (`agents.sandbox.host`)."""
 
 import atexit
 import json
@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from agents import toolframes
-from agents.descriptions import Description, ToolRejected, checked
-from agents.toolframes import MAX_OUTPUT_BYTES
+from agents.sandbox import protocol
+from agents.sandbox.manifest import Description, ToolRejected, checked
+from agents.sandbox.protocol import MAX_OUTPUT_BYTES
 
 START_SECONDS = 60  # a first start may have to compile the packages
 HANDOVER_SECONDS = 10
@@ -84,9 +84,9 @@ def call(
         "start_before": start_before,
     }
     kind, text = _exchange(source, request, timeout, stop or Stop())
-    if kind == toolframes.TOO_LATE:
+    if kind == protocol.TOO_LATE:
         raise TooLate
-    if kind != toolframes.RESULT:
+    if kind != protocol.RESULT:
         raise ToolFailed(_explain("The tool", kind, text, timeout))
     return text
 
@@ -94,24 +94,24 @@ def call(
 def describe(source: str, *, timeout: float = 20) -> Description:
     """Load the file and ask its tool what it is. Raises ToolRejected, SandboxUnavailable."""
     kind, text = _exchange(source, {"class_name": None}, timeout, Stop())
-    if kind != toolframes.RESULT:
+    if kind != protocol.RESULT:
         raise ToolRejected(_explain("Loading the file", kind, text, timeout))
     return checked(text)
 
 
 def _explain(subject: str, kind: bytes, text: str, timeout: float) -> str:
     match kind:
-        case toolframes.FAILED:
+        case protocol.FAILED:
             return text
-        case toolframes.TIMED_OUT:
+        case protocol.TIMED_OUT:
             return f"{subject} was stopped after {timeout:g} seconds."
-        case toolframes.EXITED:
+        case protocol.EXITED:
             return f"{subject} ended its process (exit code {text}) and gave no result."
-        case toolframes.KILLED:
+        case protocol.KILLED:
             return f"{subject} was killed by {text}; it may have used too much memory."
-        case toolframes.TOO_LARGE:
+        case protocol.TOO_LARGE:
             return f"{subject} returned more than {MAX_OUTPUT_BYTES:,} bytes."
-        case toolframes.GARBLED:
+        case protocol.GARBLED:
             return f"{subject} gave a result that cannot be read."
     return f"{subject} was cut off: its process was lost before it answered, and what it did is not known."
 
@@ -122,12 +122,12 @@ def _exchange(source: str, request: dict[str, Any], timeout: float, stop: Stop) 
     if answer is None:
         raise SandboxUnavailable("The helper that runs uploaded tools ended twice; see the server's log.")
     kind, payload = answer
-    if kind == toolframes.UNAVAILABLE:
+    if kind == protocol.UNAVAILABLE:
         raise SandboxUnavailable(payload.decode())
     try:
         return kind, payload.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        return toolframes.GARBLED, ""
+        return protocol.GARBLED, ""
 
 
 def _attempt(request: bytes, timeout: float, stop: Stop) -> tuple[bytes, bytes] | None:
@@ -137,10 +137,10 @@ def _attempt(request: bytes, timeout: float, stop: Stop) -> tuple[bytes, bytes] 
         ours.settimeout(timeout + GRACE_SECONDS)
         try:
             with stop.ends(ours):
-                toolframes.send(ours, toolframes.RESULT, request)
-                answer = toolframes.receive(ours)
-                if taken := answer[0] == toolframes.TAKEN:
-                    answer = toolframes.receive(ours)
+                protocol.send(ours, protocol.RESULT, request)
+                answer = protocol.receive(ours)
+                if taken := answer[0] == protocol.TAKEN:
+                    answer = protocol.receive(ours)
         except TimeoutError:
             return LOST, b""
         except OSError:
@@ -166,12 +166,12 @@ class _Host:
             )
         try:
             self.control.settimeout(START_SECONDS)
-            kind, text = toolframes.receive(self.control)
+            kind, text = protocol.receive(self.control)
             self.control.settimeout(HANDOVER_SECONDS)
         except OSError as e:
             self.end()
             raise SandboxUnavailable("The helper that runs uploaded tools did not start; see the server's log.") from e
-        if kind != toolframes.RESULT:
+        if kind != protocol.RESULT:
             self.end()
             raise SandboxUnavailable(text.decode())
 
@@ -185,9 +185,9 @@ class _Host:
 
 
 def _command(control: int) -> list[str]:
-    ours = str(Path(__file__).resolve().parent.parent)
+    ours = str(Path(__file__).resolve().parents[2])
     packages = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    start = "import sys; sys.path.insert(0, sys.argv[1]); from agents.toolhost import main; main()"
+    start = "import sys; sys.path.insert(0, sys.argv[1]); from agents.sandbox.host import main; main()"
     return [sys.executable, "-I", "-X", "utf8", "-c", start, ours, str(control), *packages]
 
 

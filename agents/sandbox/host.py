@@ -1,4 +1,4 @@
-"""The warm helper in which uploaded tools run, a program of its own that `agents.sandbox` starts.
+"""The warm helper in which uploaded tools run, a program of its own that `agents.sandbox.client` starts.
 
     host    single-threaded, has LangChain loaded; keeps one spare keeper ready, which takes the next call
     keeper  keeps its rights; enforces the limits, ends every process of the call, then answers
@@ -18,9 +18,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from agents import toolcode, toolrights
-from agents.toolframes import RESULT, UNAVAILABLE, send
-from agents.toolkeeper import fork, keep, refuse_next
+from agents.sandbox import privileges, runner
+from agents.sandbox.protocol import RESULT, UNAVAILABLE, send
+from agents.sandbox.supervisor import fork, keep, refuse_next
 
 
 def main() -> None:
@@ -28,14 +28,14 @@ def main() -> None:
     ours, control_fd, *packages = sys.argv[1:]
     control = socket.socket(fileno=int(control_fd))
     sys.path.remove(ours)
-    del sys.modules["agents"]  # a tool shall not find the server's modules by it
+    del sys.modules["agents.sandbox"], sys.modules["agents"]  # a tool must not find the server's modules by them
     sys.path += [path for path in packages if path not in sys.path]
     sys.argv = ["tool"]
     try:
         if os.geteuid() == 0:
-            toolrights.open_packages_to_nobody()
+            privileges.open_packages_to_nobody()
         preload()
-    except (ImportError, OSError, toolrights.Unreachable) as e:
+    except (ImportError, OSError, privileges.Unreachable) as e:
         send(control, UNAVAILABLE, str(e).encode())
         return
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
@@ -67,8 +67,8 @@ def serve(control: socket.socket) -> None:
 
 def preload() -> None:
     """Load what every tool needs, down to what LangChain itself loads at the first call."""
-    toolcode.warm_up()
-    toolcode.act(toolcode.WARM | {"class_name": None})
+    runner.warm_up()
+    runner.act(runner.WARM | {"class_name": None})
     if importlib.util.find_spec("gllm_plugin") is None:
         stand_in_for_gllm_plugin()
     sys.dont_write_bytecode = True
