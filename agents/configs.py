@@ -6,7 +6,7 @@ from uuid import UUID
 from django.conf import settings
 
 from agents import roster
-from agents.llm import HYPERPARAMETERS
+from agents.llm.chat_models import HYPERPARAMETERS
 
 # What `tool_configs[<id>]` means to the server; its other entries go to the tool class as fields.
 RESERVED = frozenset({"hitl", "idempotent", "destructive", "timeout_seconds"})

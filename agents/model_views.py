@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import llm
+from agents.llm import chat_models
 from agents.queries import MAX_NUMBER, envelope, given, whole
 from aip import schema
 
@@ -27,10 +27,10 @@ class LanguageModelList(APIView):
         query = given(request)
         offset = whole(query, "offset", 0, low=0, high=MAX_NUMBER)
         limit = whole(query, "limit", MAX_MODELS, low=1, high=MAX_MODELS)
-        names = llm.listed()[offset : offset + limit]
-        models = [(name, llm.parse(name)) for name in names]
+        names = chat_models.listed()[offset : offset + limit]
+        models = [(name, chat_models.parse(name)) for name in names]
         data = [
-            {"id": llm.model_id(name), "provider": model.provider, "name": model.name, "account_id": None}
+            {"id": chat_models.model_id(name), "provider": model.provider, "name": model.name, "account_id": None}
             for name, model in models
         ]
         return Response(envelope(data))

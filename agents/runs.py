@@ -15,9 +15,10 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
 from rest_framework.exceptions import NotFound
 
-from agents import attachments, checkpoints, events, heartbeats, llm, queue, roster, specs
+from agents import attachments, checkpoints, events, heartbeats, queue, roster, specs
 from agents.attachments import Attachment
 from agents.attempts import Attempt, Lost, within_limit
+from agents.llm import chat_models
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, Status
 from aip.db import from_now
 from hitl import approvals, endings
@@ -73,7 +74,7 @@ def start(
         )
         attachments.attach(run, files)
         run.now = run.created_at  # type: ignore[attr-defined]
-        events.append(run, "opened", events.opened(run.pk, str(llm.Model(**spec["model"]))))
+        events.append(run, "opened", events.opened(run.pk, str(chat_models.Model(**spec["model"]))))
         transaction.on_commit(lambda: _hurry(run.pk), robust=True)
     return run
 

@@ -6,7 +6,8 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents import configs, llm, model_choice, roster, subagents
+from agents import configs, model_choice, roster, subagents
+from agents.llm import chat_models
 from agents.models import Agent, Tool
 from aip.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
 
@@ -53,7 +54,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         config: dict[str, Any] = agent.agent_config
         if agent.language_model_id:
             return config
-        model = llm.of_agent(config, None)
+        model = chat_models.of_agent(config, None)
         return {**config, "lm_provider": model.provider, "lm_name": model.name}
 
 

@@ -4,8 +4,9 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from agents import configs, llm, model_choice, roster, subagents
-from agents.engine import ToolSpec
+from agents import configs, model_choice, roster, subagents
+from agents.llm import chat_models
+from agents.loop.engine import ToolSpec
 from agents.models import Agent, AgentTool, Tool, ToolVersion
 from aip.db import one_moment
 
@@ -56,7 +57,7 @@ def _freeze(
         "agent_name": agent.name,
         "agent_version": agent.version,
         "instruction": agent.instruction,
-        "model": llm.of_agent(agent_config, agent.language_model_id).as_spec(),
+        "model": chat_models.of_agent(agent_config, agent.language_model_id).as_spec(),
         "tools": [_freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}) for tool in tools[agent.pk]],
         "agents": [
             _freeze(sub, _entry_of(sub, runtime_config), team, tools, runtime_config)

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from celery import shared_task
 
-from agents import execution
+from agents.loop import executor
 
 
 @shared_task(name="agents.execute_run")
 def execute_run(run_id: str) -> None:
-    execution.execute(UUID(run_id))
+    executor.execute(UUID(run_id))

@@ -17,7 +17,7 @@ from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.types import Command
 
-from agents.rehearsal import Rehearsal
+from agents.llm.rehearsal import Rehearsal
 from bench.clock_tool import Clock
 from bench.processes import own_seconds
 

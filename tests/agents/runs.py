@@ -7,7 +7,8 @@ from typing import Any
 
 from django.db import connection
 
-from agents import execution, roster, runs, toolbox
+from agents import roster, runs, toolbox
+from agents.loop import executor
 from agents.models import Agent, Run, Tool
 from hitl import approvals
 from hitl.models import ApprovalRequest, Source, Status
@@ -50,7 +51,7 @@ def start(agent: Agent, text: str = "", requester: str = "") -> Run:
 
 def carry(run: Run) -> threading.Thread:
     """As a worker does that was given the run."""
-    thread = threading.Thread(target=execution.execute, args=(run.pk,), daemon=True)
+    thread = threading.Thread(target=executor.execute, args=(run.pk,), daemon=True)
     thread.start()
     return thread
 

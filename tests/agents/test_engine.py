@@ -9,8 +9,8 @@ from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
 
-from agents.engine import StepLimitReached, carry
-from agents.rehearsal import Rehearsal
+from agents.llm.rehearsal import Rehearsal
+from agents.loop.engine import StepLimitReached, carry
 
 
 class Killed(BaseException):
@@ -106,7 +106,7 @@ class ParksOnce(AgentMiddleware[Any, Any]):
 def test_an_agent_that_comes_to_no_answer_is_ended(
     monkeypatch: pytest.MonkeyPatch, middleware: AgentMiddleware[Any, Any]
 ) -> None:
-    monkeypatch.setattr("agents.engine.MAX_STEPS", 10)
+    monkeypatch.setattr("agents.loop.engine.MAX_STEPS", 10)
     saver, tool = InMemorySaver(), Counter(calls=[])
 
     def go_on(resume: bool = True) -> Any:

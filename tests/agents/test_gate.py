@@ -14,8 +14,8 @@ from langgraph.prebuilt.tool_node import ToolCallRequest, ToolRuntime
 
 from agents import runs, toolbox
 from agents.attempts import Attempt, Lost
-from agents.engine import ToolSpec
-from agents.gate import Gate
+from agents.loop.engine import ToolSpec
+from agents.loop.gate import Gate
 from agents.models import Agent, Run, RunEvent, Tool, ToolVersion
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Execution, Source, Status

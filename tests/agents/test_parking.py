@@ -10,7 +10,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from agents import attempts, messages, runs, toolbox
+from agents import attempts, runs, toolbox
+from agents.loop import messages
 from agents.models import Run, RunEvent, Status
 from agents.sandbox import client as sandbox
 from hitl.models import Execution

@@ -7,7 +7,8 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from agents import llm, runs
+from agents import runs
+from agents.llm import chat_models
 from agents.models import Run, RunEvent, Status
 from tests import anthropic_server
 from tests.agents.runs import await_requests, carried, carry, decide, fresh, gated_agent, start
@@ -27,8 +28,8 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[AnthropicServer]:
         yield server
 
 
-def model(name: str = "claude", **fields: Any) -> llm.Model:
-    return llm.Model(provider="anthropic", name=name, **fields)
+def model(name: str = "claude", **fields: Any) -> chat_models.Model:
+    return chat_models.Model(provider="anthropic", name=name, **fields)
 
 
 def end_of(run: Run) -> dict[str, Any]:
@@ -70,20 +71,20 @@ def test_a_refusal_says_what_to_check_and_not_the_key(
 
 def test_without_a_key_it_says_where_to_set_one(claude: AnthropicServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY")
-    with pytest.raises(llm.ModelUnusable, match="set ANTHROPIC_API_KEY"):
-        llm.build(model())
+    with pytest.raises(chat_models.ModelUnusable, match="set ANTHROPIC_API_KEY"):
+        chat_models.build(model())
 
 
 def test_a_provider_that_is_not_installed_names_its_package() -> None:
-    with pytest.raises(llm.ModelUnusable, match="needs the Python package langchain-mistralai"):
-        llm.build(llm.Model(provider="mistralai", name="large"))
+    with pytest.raises(chat_models.ModelUnusable, match="needs the Python package langchain-mistralai"):
+        chat_models.build(chat_models.Model(provider="mistralai", name="large"))
 
 
 def test_a_provider_whose_set_up_fails_repeats_nothing_of_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "not an address")
-    with pytest.raises(llm.ModelUnusable, match="cannot be set up") as caught:
-        llm.build(llm.Model(provider="azure_openai", name="gpt"))
+    with pytest.raises(chat_models.ModelUnusable, match="cannot be set up") as caught:
+        chat_models.build(chat_models.Model(provider="azure_openai", name="gpt"))
     assert KEY not in str(caught.value)
 
 
@@ -93,24 +94,24 @@ def test_an_address_that_is_listed_for_one_provider_gets_no_key_of_another(
     """Whoever runs a server of OpenAI's protocol must not be handed the key for another one."""
     settings.MODEL_BASE_URLS = [("openai", claude.url)]
     for provider in ("anthropic", "Anthropic", "ANTHROPIC "):
-        with pytest.raises(llm.ModelUnusable, match="not allowed for the provider anthropic"):
-            llm.build(llm.Model(provider=provider, name="claude", base_url=claude.url))
+        with pytest.raises(chat_models.ModelUnusable, match="not allowed for the provider anthropic"):
+            chat_models.build(chat_models.Model(provider=provider, name="claude", base_url=claude.url))
     assert claude.received == []
     settings.MODEL_BASE_URLS = [("anthropic", claude.url)]
     claude.scripts["claude"] = lambda _: 404
     with pytest.raises(Exception, match="404"):
-        llm.build(model(base_url=claude.url)).invoke("hello")
+        chat_models.build(model(base_url=claude.url)).invoke("hello")
     assert claude.keys == [KEY]
 
 
 def test_an_hyperparameter_that_the_provider_does_not_take_is_named(claude: AnthropicServer) -> None:
-    with pytest.raises(llm.ModelUnusable, match="takes no seed"):
-        llm.build(model(hyperparameters={"seed": 1}))
+    with pytest.raises(chat_models.ModelUnusable, match="takes no seed"):
+        chat_models.build(model(hyperparameters={"seed": 1}))
 
 
 def test_a_model_has_a_time_limit(claude: AnthropicServer, settings: Settings) -> None:
     settings.MODEL_TIMEOUT_SECONDS = 7
-    built: Any = llm.build(model())
+    built: Any = chat_models.build(model())
     assert built.default_request_timeout == 7
     assert built.max_retries == 1
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from agents.engine import UploadedTool
-from agents.rehearsal import Rehearsal, smallest
+from agents.llm.rehearsal import Rehearsal, smallest
+from agents.loop.engine import UploadedTool
 
 
 def tool(name: str, schema: dict[str, Any]) -> UploadedTool:

@@ -9,9 +9,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from langchain_core.language_models import BaseChatModel
 
-from agents import attempts, configs, llm, roster, runs, subagents, toolbox
+from agents import attempts, configs, roster, runs, subagents, toolbox
+from agents.llm import chat_models
+from agents.llm.rehearsal import Rehearsal
 from agents.models import Agent, Run, RunEvent, Status
-from agents.rehearsal import Rehearsal
 from agents.serializers import AgentInputSerializer
 from hitl.models import ApprovalRequest, Execution
 from tests.agents.runs import (
@@ -424,11 +425,11 @@ def test_a_sub_agent_that_never_comes_to_an_answer_is_a_failed_call(
     tool = upload("reporter")
     looping = roster.create(name="looping", tools=[tool], tool_configs={str(tool.pk): {"listener": world.url}})
 
-    def build(model: llm.Model, listener: Any = None) -> BaseChatModel:
+    def build(model: chat_models.Model, listener: Any = None) -> BaseChatModel:
         return Rehearsal() if listener.run_id else Looping()
 
-    monkeypatch.setattr(llm, "build", build)
-    monkeypatch.setattr("agents.engine.MAX_STEPS", 6)
+    monkeypatch.setattr(chat_models, "build", build)
+    monkeypatch.setattr("agents.loop.engine.MAX_STEPS", 6)
     run = start(leader(looping))
     assert carried(run).status == Status.SUCCEEDED
     assert "without coming to an answer" in end_of(run)
@@ -438,8 +439,10 @@ def test_a_sub_agent_that_comes_to_no_answer_is_ended_also_if_it_parks_at_each_s
     world: Listener, alice: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.HITL_HOLD_SECONDS = 0
-    monkeypatch.setattr(llm, "build", lambda _model, listener=None: Rehearsal() if listener.run_id else Looping())
-    monkeypatch.setattr("agents.engine.MAX_STEPS", 6)
+    monkeypatch.setattr(
+        chat_models, "build", lambda _model, listener=None: Rehearsal() if listener.run_id else Looping()
+    )
+    monkeypatch.setattr("agents.loop.engine.MAX_STEPS", 6)
     run = start(leader(gated_agent(world)))
     for _ in range(6):
         if carried(run).status != Status.WAITING:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
-from agents.engine import MAX_CALLS, StepLimitReached
+from agents.loop.engine import MAX_CALLS, StepLimitReached
 from aip.parsers import MAX_DEPTH, is_deeper_than
 from hitl.calls import edits
 from hitl.models import ApprovalRequest, Status

@@ -11,10 +11,10 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from agents import events
-from agents.engine import LOOPS, UnreadableCall, steps_left
-from agents.messages import tool_message
+from agents.loop.engine import LOOPS, UnreadableCall, steps_left
+from agents.loop.messages import tool_message
+from agents.loop.steps import Steps, namespace
 from agents.sandbox.client import ToolFailed
-from agents.steps import Steps, namespace
 from aip.db import patiently
 from hitl.seal import storable
 

@@ -24,10 +24,10 @@ from langchain_core.exceptions import (
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
-from agents import providers
-from agents.providers import Model as Model
-from agents.providers import ModelUnusable as ModelUnusable
-from agents.rehearsal import Rehearsal
+from agents.llm import providers
+from agents.llm.providers import Model as Model
+from agents.llm.providers import ModelUnusable as ModelUnusable
+from agents.llm.rehearsal import Rehearsal
 
 # What an agent may say to its model; anything else could carry a key or an address.
 HYPERPARAMETERS: dict[str, tuple[type, ...]] = {

@@ -7,13 +7,14 @@ from uuid import UUID
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
 
-from agents import attempts, checkpoints, events, llm, runs, specs
+from agents import attempts, checkpoints, events, runs, specs
 from agents.attempts import Attempt, Lost
-from agents.delegation import SubAgentTool, usage
-from agents.engine import StepLimitReached, UnreadableCall, build_agent, build_tool, carry
-from agents.gate import Gate
+from agents.llm import chat_models
+from agents.loop.engine import StepLimitReached, UnreadableCall, build_agent, build_tool, carry
+from agents.loop.gate import Gate
+from agents.loop.subagent_tool import SubAgentTool, usage
+from agents.loop.token_stream import Tokens
 from agents.models import Run, Status
-from agents.tokens import Tokens
 from aip.db import AWAY, patiently
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def _carry(run: Run, attempt: Attempt) -> bool:
 def _drive(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
     name = run.spec["agent_name"]
     return carry(
-        **_parts(attempt, run, run.spec, llm.build(llm.Model(**run.spec["model"]), Tokens(run.pk))),
+        **_parts(attempt, run, run.spec, chat_models.build(chat_models.Model(**run.spec["model"]), Tokens(run.pk))),
         messages=run.spec["messages"],
         checkpointer=checkpoints.Saver(attempt),
         thread_id=str(run.pk),
@@ -105,11 +106,11 @@ def _parts(
 
 def _sub_agent(attempt: Attempt, run: Run, spec: specs.Spec, *, leader: str) -> SubAgentTool:
     """Built when it is called: an agent whose model cannot be asked spoils no run that does without it."""
-    model = llm.Model(**spec["model"])
+    model = chat_models.Model(**spec["model"])
     return SubAgentTool(
         name=spec["tool_name"],
         description=spec["description"] or f"Gives a task to the agent {spec['agent_name']} and waits for its answer.",
-        build=lambda: build_agent(**_parts(attempt, run, spec, llm.build(model, Tokens()), leader=leader)),
+        build=lambda: build_agent(**_parts(attempt, run, spec, chat_models.build(model, Tokens()), leader=leader)),
         explain=lambda exc: _explain(exc, model),
     )
 
@@ -129,17 +130,17 @@ def _write(attempt: Attempt, key: str, payload: events.Payload) -> None:
 
 def _reason(exc: Exception, run: Run) -> str:
     """Why a run failed, for its reader."""
-    if reason := _explain(exc, llm.Model(**run.spec["model"])):
+    if reason := _explain(exc, chat_models.Model(**run.spec["model"])):
         logger.warning("Run %s failed: %s", run.pk, reason)
         return reason
     logger.error("Run %s failed", run.pk, exc_info=exc)
     return f"The run failed inside the server ({type(exc).__name__}); the worker's log says more."
 
 
-def _explain(exc: Exception, model: llm.Model) -> str | None:
+def _explain(exc: Exception, model: chat_models.Model) -> str | None:
     """Why an agent came to no answer, where that lies with its model; None if something else is wrong."""
     if isinstance(exc, StepLimitReached):
         return str(exc)
     if isinstance(exc, UnreadableCall):
         return f"The model {model} asked for a tool with arguments that are not JSON; try again, or use another model."
-    return llm.explain(exc, model)
+    return chat_models.explain(exc, model)

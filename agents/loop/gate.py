@@ -19,11 +19,11 @@ from langgraph.types import Command, interrupt
 
 from agents import events, toolbox
 from agents.attempts import Attempt
-from agents.delegation import SubAgentTool, delegate
-from agents.engine import ToolSpec
-from agents.messages import check_calls, context, readable, refusal, tool_message, with_note
-from agents.models import Run
-from agents.outcomes import (
+from agents.loop.engine import ToolSpec
+from agents.loop.messages import check_calls, context, readable, refusal, tool_message, with_note
+from agents.loop.steps import Steps, namespace
+from agents.loop.subagent_tool import SubAgentTool, delegate
+from agents.loop.tool_calls import (
     CHANGED,
     MAX_STARTS,
     NOT_REPEATED,
@@ -35,8 +35,8 @@ from agents.outcomes import (
     no_such_tool,
     when,
 )
+from agents.models import Run
 from agents.sandbox import client as sandbox
-from agents.steps import Steps, namespace
 from agents.toolbox import ToolGone
 from aip.db import patiently
 from hitl import approvals, endings, executions, waiting

@@ -12,8 +12,8 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from agents.attempts import Attempt
-from agents.engine import ToolSpec
-from agents.messages import tool_message
+from agents.loop.engine import ToolSpec
+from agents.loop.messages import tool_message
 from agents.sandbox import client as sandbox
 from agents.sandbox.client import SandboxUnavailable, ToolFailed
 from hitl import executions

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 from agents import events
-from agents.engine import UnreadableCall
+from agents.loop.engine import UnreadableCall
 from aip import hints
 
 # Pieces are sent together, so that a fast model is no flood of messages.
