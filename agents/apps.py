@@ -7,7 +7,8 @@ class AgentsConfig(AppConfig):
     verbose_name = "Agents"
 
     def ready(self) -> None:
-        from agents import checkpoints, receivers, roster, worker
+        from agents import roster
+        from agents.runs import checkpoints, receivers, worker
 
         post_migrate.connect(checkpoints.make_tables, sender=self)
         post_migrate.connect(roster.make_installation, sender=self)

@@ -174,7 +174,7 @@ REQUEUE_AFTER = timedelta(seconds=10)
 
 
 class Run(models.Model):
-    """One run of an agent. `agents.runs` writes it.
+    """One run of an agent. `agents.runs.lifecycle` writes it.
 
     `spec` is frozen when the run starts: instruction, model, the version of each tool and its settings.
     """
@@ -237,7 +237,7 @@ class Run(models.Model):
 
 
 class RunFile(models.Model):
-    """A file that came with a run, as it was sent. `agents.attachments` writes it.
+    """A file that came with a run, as it was sent. `agents.runs.attachments` writes it.
 
     What the model reads of it is part of the run's spec.
     """
@@ -262,7 +262,7 @@ class RunFile(models.Model):
 
 
 class RunEvent(models.Model):
-    """One event of a run as its stream carries it. `agents.events` writes it.
+    """One event of a run as its stream carries it. `agents.runs.events` writes it.
 
     `key` names what the event reports, so that a second report of the same thing is dropped.
     """
@@ -287,7 +287,7 @@ class RunEvent(models.Model):
 
 
 class Heartbeat(models.Model):
-    """A living worker or sweep. `agents.heartbeats` writes it. A worker's is the lease of all the runs it holds."""
+    """A living worker or sweep, written by `agents.runs.heartbeats`. A worker's is the lease of the runs it holds."""
 
     kind = models.CharField(max_length=10)
     name = models.CharField(max_length=255, help_text="host:pid:token")

@@ -16,8 +16,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from agents import runs
 from agents.models import ENDED, Agent, Run, RunEvent, RunFile, Status
+from agents.runs import lifecycle
 from aip.admin import (
     LIST_CHARACTERS,
     LongTableAdmin,
@@ -118,8 +118,8 @@ class RunAdmin(LongTableAdmin):
             raise PermissionDenied("You may look at runs, but not cancel them. Ask an administrator.")
         get_object_or_404(Run.objects.only("pk"), pk=run_id)
         try:
-            runs.cancel(run_id, by=request.user.get_username())
-        except runs.AlreadyEnded as e:
+            lifecycle.cancel(run_id, by=request.user.get_username())
+        except lifecycle.AlreadyEnded as e:
             messages.error(request, str(e))
         else:
             messages.success(request, "The run was cancelled.")

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from rest_framework.exceptions import ParseError, ValidationError
 
-from agents.attachments import Attachment
+from agents.runs.attachments import Attachment
 from aip.parsers import read_json
 from hitl.seal import storable
 

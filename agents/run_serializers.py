@@ -4,12 +4,13 @@ from typing import Any
 
 from rest_framework import serializers
 
-from agents import configs, history
+from agents import configs
 from agents.models import Run, Status
+from agents.runs import queries
 from aip.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
 
 RUN_TYPES = ("manual", "schedule")
-WIRE_STATUSES = tuple(history.STATUSES)
+WIRE_STATUSES = tuple(queries.STATUSES)
 
 
 class RunInputSerializer(serializers.Serializer[Any]):
@@ -65,7 +66,7 @@ class RunSerializer(serializers.Serializer[Any]):
             "agent_id": str(instance.agent_id),
             "run_type": "manual",
             "schedule_id": None,
-            "status": history.WORDS[Status(instance.status)],
+            "status": queries.WORDS[Status(instance.status)],
             "input": instance.input,
             "config": instance.config,
             "started_at": (instance.started_at or instance.created_at).isoformat(),

@@ -6,9 +6,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import history, roster, runs
+from agents import roster
 from agents.queries import MAX_NUMBER, MAX_PAGE, envelope, figures, given, whole, word
 from agents.run_serializers import RUN_TYPES, WIRE_STATUSES, RunDetailSerializer, RunSerializer
+from agents.runs import lifecycle, queries
 from aip import schema
 from aip.errors import Conflict
 
@@ -33,13 +34,13 @@ class RunList(APIView):
         if schedule and not roster.is_uuid(schedule):
             raise ParseError("schedule_id must be the id of a schedule, a UUID.")
         run_type = word(query, "run_type", RUN_TYPES)
-        found = history.of_agent(
+        found = queries.of_agent(
             agent_id,
             status=word(query, "status", WIRE_STATUSES),
             scheduled=schedule is not None or run_type == "schedule",
         )
         total = found.count()
-        data = RunSerializer(history.page(found, (page - 1) * limit, limit), many=True).data
+        data = RunSerializer(queries.page(found, (page - 1) * limit, limit), many=True).data
         return Response(envelope(data, **figures(total, page, limit)))
 
 
@@ -53,7 +54,7 @@ class RunDetail(APIView):
     )
     def get(self, request: Request, agent_id: str, run_id: str) -> Response:
         """One run, with the events of its stream so far and, where the model counted them, the tokens it used."""
-        return Response(envelope(RunDetailSerializer(history.one(agent_id, run_id)).data))
+        return Response(envelope(RunDetailSerializer(queries.one(agent_id, run_id)).data))
 
 
 class RunCancel(APIView):
@@ -67,9 +68,9 @@ class RunCancel(APIView):
     )
     def post(self, request: Request, agent_id: str, run_id: str) -> Response:
         """End a run now. What waits for a person is closed, a tool that runs is ended. 409 when it has ended."""
-        run = runs.find(agent_id, run_id)
+        run = lifecycle.find(agent_id, run_id)
         try:
-            runs.cancel(run.pk, by=request.user.get_username())
-        except runs.AlreadyEnded as e:
+            lifecycle.cancel(run.pk, by=request.user.get_username())
+        except lifecycle.AlreadyEnded as e:
             raise Conflict(str(e)) from e
         return Response(envelope({"id": str(run.pk), "status": "cancelled"}, "Run cancelled"))

@@ -22,10 +22,11 @@ from rest_framework.exceptions import (
     ValidationError,
 )
 
-from agents import attachments, configs, events, run_form, runs
+from agents import configs, run_form
 from agents.hearing import POLL_SECONDS, heard_of
 from agents.models import ENDED, Run, RunEvent
 from agents.run_serializers import RunInputSerializer
+from agents.runs import attachments, events, lifecycle
 from aip import auth, errors
 from aip.db import AWAY, borrowed_connection
 from aip.parsers import read_object
@@ -123,7 +124,7 @@ def _start(method: str, headers: Headers, agent_id: str, body: bytes) -> tuple[U
     attachments.check(files)
     try:
         fields = serializer.fields_of_run()
-        return runs.start(agent_id, **fields, files=files, requester=user.get_username()).pk, 0
+        return lifecycle.start(agent_id, **fields, files=files, requester=user.get_username()).pk, 0
     except configs.Invalid as e:
         # Without one it is the agent itself that does not fit together any more.
         raise ValidationError({"runtime_config": str(e)} if fields["runtime_config"] else str(e)) from e
@@ -141,7 +142,7 @@ def _read(body: bytes, content_type: str) -> tuple[dict[str, Any], list[attachme
 
 def _rejoin(method: str, headers: Headers, ids: dict[str, str], query: dict[str, list[str]]) -> tuple[UUID, int]:
     _admit(method, headers, allowed="GET", permission="agents.view_run")
-    run = runs.find(ids["agent_id"], ids["run_id"])
+    run = lifecycle.find(ids["agent_id"], ids["run_id"])
     given = query["after"][-1] if "after" in query else headers.get("last-event-id", "")
     after = given.strip() or "0"
     if not (after.isascii() and after.isdigit() and len(after) < MAX_DIGITS):

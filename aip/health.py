@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import heartbeats
+from agents.runs import heartbeats
 from aip import schema
 from aip.errors import Unavailable
 

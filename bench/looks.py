@@ -11,7 +11,7 @@ import django
 
 django.setup()
 
-from agents import runs
+from agents.runs import lifecycle
 from hitl import approvals
 
 LOOKS = 30
@@ -20,9 +20,9 @@ LOOKS = 30
 def look() -> float:
     began = time.perf_counter()
     approvals.time_out_overdue()
-    runs.end_overdue()
-    runs.lose_expired()
-    runs.requeue_lost()
+    lifecycle.end_overdue()
+    lifecycle.lose_expired()
+    lifecycle.requeue_lost()
     return time.perf_counter() - began
 
 

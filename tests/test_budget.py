@@ -11,8 +11,8 @@ from django.conf import settings as configured
 from django.contrib.auth.models import User
 from django.db import connection
 
-from agents import heartbeats
 from agents.models import Run
+from agents.runs import heartbeats
 from tests.agents.runs import carried, carry, decide, gated_agent, requests, start
 from tests.listener import Listener
 from tests.live import eventually

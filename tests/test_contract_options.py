@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agents.attachments import MAX_FILE_BYTES, MAX_FILES
+from agents.runs.attachments import MAX_FILE_BYTES, MAX_FILES
 from tests.live import Live
 from tests.model_server import Body, ModelServer, says
 from tests.test_contract import is_error, source

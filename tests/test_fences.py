@@ -10,9 +10,9 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from agents import checkpoints, runs
-from agents.attempts import Attempt, Lost
 from agents.models import Status
+from agents.runs import checkpoints, lifecycle
+from agents.runs.attempts import Attempt, Lost
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Decision, Execution, Source
 from hitl.models import Status as Asked
@@ -73,7 +73,7 @@ def test_a_deadline_that_passes_while_a_decision_is_written_closes_nothing(alice
 def test_a_run_that_ends_while_a_decision_is_written_leaves_the_decision(alice: User, end: str) -> None:
     run = a_run(Status.WAITING, deadline_at=Now())
     request = open_one(run_id=run.pk)
-    work = {"limit": runs.end_overdue, "cancel": lambda: runs.cancel(run.pk, by="bob")}[end]
+    work = {"limit": lifecycle.end_overdue, "cancel": lambda: lifecycle.cancel(run.pk, by="bob")}[end]
     with transaction.atomic():
         decide(request, alice)
         ending = beside(work, "hitl_approvalrequest")
@@ -86,9 +86,9 @@ def test_a_run_that_ends_while_a_decision_is_written_leaves_the_decision(alice: 
 def test_of_two_who_cancel_the_second_comes_too_late() -> None:
     run = a_run(Status.WAITING)
     with transaction.atomic():
-        runs.cancel(run.pk, by="alice")
-        second = beside(lambda: runs.cancel(run.pk, by="bob"), "agents_run")
-    with pytest.raises(runs.AlreadyEnded):
+        lifecycle.cancel(run.pk, by="alice")
+        second = beside(lambda: lifecycle.cancel(run.pk, by="bob"), "agents_run")
+    with pytest.raises(lifecycle.AlreadyEnded):
         second.result(20)
 
 
@@ -107,7 +107,7 @@ def test_a_run_that_is_not_carried_any_more_gets_no_checkpoint(status: Status) -
 def test_the_fence_of_the_checkpoints_is_a_lock() -> None:
     run = a_run(Status.RUNNING)
     with saver_of(run.pk)._cursor(pipeline=True):
-        cancelling = beside(lambda: runs.cancel(run.pk, by="alice"), "agents_run")
+        cancelling = beside(lambda: lifecycle.cancel(run.pk, by="alice"), "agents_run")
         assert fresh(run).status == Status.RUNNING
     cancelling.result(20)
     assert fresh(run).status == Status.CANCELLED

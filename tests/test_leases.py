@@ -13,11 +13,11 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
-from agents import attempts, checkpoints, events, heartbeats, runs
-from agents.attempts import Attempt, Lost
 from agents.management.commands.sweep import Leases
 from agents.models import ENDED, MOVES, Agent, Heartbeat, Run, RunEvent, Status
-from agents.worker import Watch
+from agents.runs import attempts, checkpoints, events, heartbeats, lifecycle
+from agents.runs.attempts import Attempt, Lost
+from agents.runs.worker import Watch
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Decision, Execution, Source
 from hitl.models import Status as Asked
@@ -49,7 +49,7 @@ def at_once(number: int, work: Any) -> list[Any]:
     def one(i: int) -> Any:
         try:
             return work(i)
-        except (Lost, runs.AlreadyEnded, approvals.AlreadyClosed):
+        except (Lost, lifecycle.AlreadyEnded, approvals.AlreadyClosed):
             return False
         finally:
             connection.close()
@@ -58,17 +58,17 @@ def at_once(number: int, work: Any) -> list[Any]:
 
 
 def end(attempt: Attempt) -> bool:
-    runs.end(attempt, Status.SUCCEEDED, events.answered(attempt.run_id, "done", {}), usage={})
+    lifecycle.end(attempt, Status.SUCCEEDED, events.answered(attempt.run_id, "done", {}), usage={})
     return True
 
 
 def cancel(run: Run) -> bool:
-    runs.cancel(run.pk, by="alice")
+    lifecycle.cancel(run.pk, by="alice")
     return True
 
 
 def park(attempt: Attempt) -> bool:
-    runs.park(attempt)
+    lifecycle.park(attempt)
     return True
 
 
@@ -78,20 +78,20 @@ def move(run: Run, to: Status) -> bool:
     try:
         match to:
             case Status.QUEUED:
-                runs.give_back(run.pk, run.attempt)
-                runs.unpark(run.pk)
+                lifecycle.give_back(run.pk, run.attempt)
+                lifecycle.unpark(run.pk)
             case Status.RUNNING:
-                runs.claim(run.pk)
+                lifecycle.claim(run.pk)
             case Status.WAITING:
                 park(attempt)
             case Status.SUCCEEDED:
                 end(attempt)
             case Status.FAILED:
                 Run.objects.filter(pk=run.pk).update(deadline_at=Now())
-                runs.end_overdue()
+                lifecycle.end_overdue()
             case Status.CANCELLED:
                 cancel(run)
-    except (Lost, runs.AlreadyEnded):
+    except (Lost, lifecycle.AlreadyEnded):
         pass
     return fresh(run).status == to and run.status != to
 
@@ -109,7 +109,7 @@ def test_of_many_ends_of_a_run_one_counts() -> None:
     for _ in range(5):
         run = a_run(Status.RUNNING, deadline_at=Now())
         attempt = Attempt(run.pk, 1)
-        work = [partial(end, attempt), partial(cancel, run), lambda: runs.end_overdue() and False]
+        work = [partial(end, attempt), partial(cancel, run), lambda: lifecycle.end_overdue() and False]
         won = at_once(9, lambda i, work=work: work[i % 3]())
         assert sum(won) <= 1
         run = fresh(run)
@@ -150,7 +150,7 @@ def test_who_lost_the_run_can_write_nothing() -> None:
         pass
     with pytest.raises(Lost), old.starting():
         pass
-    runs.give_back(run.pk, 1)
+    lifecycle.give_back(run.pk, 1)
     assert (fresh(run).status, fresh(run).attempt) == (Status.RUNNING, 2)
     with connection.cursor() as cursor:
         for table in ("checkpoints", "checkpoint_writes"):
@@ -162,12 +162,12 @@ def test_who_lost_the_run_can_write_nothing() -> None:
 def test_who_holds_the_run_keeps_others_from_it_while_it_writes() -> None:
     """The fence is a lock: between the look and the write nobody takes the run away, and the sweep does not wait."""
     run = a_run(Status.RUNNING, holder="a dead one", deadline_at=Now() + timedelta(seconds=0.5))
-    looks = [runs.lose_expired, runs.end_overdue]
+    looks = [lifecycle.lose_expired, lifecycle.end_overdue]
     with Attempt(run.pk, 1).writing():
         time.sleep(0.6)
         assert at_once(2, lambda i: looks[i]()) == [0, 0]
-    assert runs.lose_expired() == 1
-    assert runs.end_overdue() == 1
+    assert lifecycle.lose_expired() == 1
+    assert lifecycle.end_overdue() == 1
 
 
 def test_past_its_own_limit_a_run_is_not_taken_and_nothing_of_it_is_written_or_started() -> None:
@@ -177,7 +177,7 @@ def test_past_its_own_limit_a_run_is_not_taken_and_nothing_of_it_is_written_or_s
     for fenced in (attempt.writing, attempt.starting):
         with pytest.raises(Lost), fenced():
             pass
-    assert runs.claim(a_run(Status.QUEUED, deadline_at=Now()).pk) is None
+    assert lifecycle.claim(a_run(Status.QUEUED, deadline_at=Now()).pk) is None
 
 
 def test_hundreds_of_runs_that_reach_their_limit_together_are_ended_with_few_statements() -> None:
@@ -190,7 +190,7 @@ def test_hundreds_of_runs_that_reach_their_limit_together_are_ended_with_few_sta
         for run in ended
     )
     with CaptureQueriesContext(connection) as queries:
-        assert runs.end_overdue() == 200
+        assert lifecycle.end_overdue() == 200
     assert len(queries) < 200 + 15  # each has its last event
     assert Run.objects.filter(status=Status.FAILED).count() == 200
     assert Decision.objects.filter(operator_input="TIMEOUT of the run").count() == 200
@@ -211,9 +211,9 @@ def test_a_run_is_lost_when_its_holder_has_not_beaten_for_the_lease(age: int | N
     if age is not None:
         Heartbeat.objects.create(kind="worker", name="a worker", beat_at=Now() - timedelta(seconds=age))
     run = a_run(Status.RUNNING, holder="a worker")
-    assert runs.lose_expired() == is_lost
+    assert lifecycle.lose_expired() == is_lost
     assert fresh(run).status == (Status.QUEUED if is_lost else Status.RUNNING)
-    assert runs.requeue_lost() == is_lost
+    assert lifecycle.requeue_lost() == is_lost
 
 
 def test_a_sweep_that_has_just_started_gives_the_holders_time_to_beat(settings: Any) -> None:
@@ -292,7 +292,7 @@ def test_only_a_parked_run_is_queued_by_a_decision() -> None:
     running, parked = a_run(Status.RUNNING), a_run(Status.WAITING, requeue_at=Now() - timedelta(seconds=1))
     before = fresh(running).requeue_at
     for run in (running, parked):
-        runs.resume(run.pk)
+        lifecycle.resume(run.pk)
     assert fresh(running).requeue_at == before
     assert fresh(parked).requeue_at > fresh(parked).created_at
 

@@ -11,9 +11,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from agents import heartbeats, runs
 from agents.models import Agent, Run
-from agents.worker import Watch
+from agents.runs import heartbeats, lifecycle
+from agents.runs.worker import Watch
 from hitl import approvals
 from hitl.cards import cards
 from hitl.inbox import Filters, _choices
@@ -90,13 +90,13 @@ def plan_of(sql: str) -> str:
 PLACE = f"2000-01-01T00:00:00+00:00~{uuid.UUID(int=0)}"
 LOOKS: dict[str, Callable[[], Any]] = {
     "overdue requests": approvals.time_out_overdue,
-    "runs past their limit": runs.end_overdue,
-    "expired leases": runs.lose_expired,
-    "what the queue has lost": runs.requeue_lost,
+    "runs past their limit": lifecycle.end_overdue,
+    "expired leases": lifecycle.lose_expired,
+    "what the queue has lost": lifecycle.requeue_lost,
     "what a worker holds": Watch().look,
     "who is alive": heartbeats.alive,
-    "a task for a parked run": lambda: runs.claim(uuid.uuid4()),
-    "a decision's look at the run": lambda: runs.resume(uuid.uuid4()),
+    "a task for a parked run": lambda: lifecycle.claim(uuid.uuid4()),
+    "a decision's look at the run": lambda: lifecycle.resume(uuid.uuid4()),
     "a page of the inbox": lambda: cards(User(is_superuser=True), Filters({}).from_here()[:50]),
     "a later page of one tool": lambda: cards(
         User(is_superuser=True), Filters({"tool": "x", "after": PLACE}).from_here()[:50]

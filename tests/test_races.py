@@ -12,8 +12,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.test import Client
 
-from agents import events, queue, runs
 from agents.models import REQUEUE_AFTER, Agent, Run, RunEvent
+from agents.runs import broker, events, lifecycle
 from aip.celery import app
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Decision, Source, Status
@@ -114,7 +114,7 @@ def test_the_right_to_run_an_approved_call_is_given_once(alice: User) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_run_is_claimed_by_one_worker() -> None:
     run = a_run()
-    claims = in_threads(10, closing(lambda _: runs.claim(run.pk)))
+    claims = in_threads(10, closing(lambda _: lifecycle.claim(run.pk)))
     assert sum(claim is not None for claim in claims) == 1
 
 
@@ -148,28 +148,28 @@ def a_run() -> Run:
 @pytest.mark.django_db(transaction=True)
 def test_a_run_that_the_queue_has_lost_is_queued_again_by_one_sweep_and_then_less_often() -> None:
     run, waiting = a_run(), a_run()
-    queue.mark()
+    broker.mark()
     Run.objects.filter(pk=run.pk).update(requeue_at=Now() - timedelta(seconds=1))
-    in_threads(6, closing(lambda _: runs.requeue_lost()))
+    in_threads(6, closing(lambda _: lifecycle.requeue_lost()))
     run.refresh_from_db()
     waiting.refresh_from_db()
     assert (run.requeues, waiting.requeues) == (1, 0)
     assert run.requeue_at - run.updated_at > REQUEUE_AFTER * 1.5
-    assert runs.requeue_lost() == 0
+    assert lifecycle.requeue_lost() == 0
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_redis_that_has_lost_its_memory_makes_every_run_that_waits_for_a_worker_due_at_once() -> None:
     """However often it was queued before, and however long the sweep would have waited for the next time."""
-    queue.mark()
+    broker.mark()
     run = a_run()
     Run.objects.update(requeues=9, requeue_at=Now() + timedelta(hours=1))
-    assert runs.requeue_lost() == 0
-    with app.connection_for_write() as broker:
-        broker.default_channel.client.flushall()
-    assert runs.requeue_lost() == 1
-    assert queue.carried() == {str(run.pk)}
-    assert runs.requeue_lost() == 0
+    assert lifecycle.requeue_lost() == 0
+    with app.connection_for_write() as connection:
+        connection.default_channel.client.flushall()
+    assert lifecycle.requeue_lost() == 1
+    assert broker.carried() == {str(run.pk)}
+    assert lifecycle.requeue_lost() == 0
 
 
 @pytest.mark.django_db(transaction=True)

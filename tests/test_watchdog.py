@@ -13,7 +13,7 @@ import sys, threading
 import django
 django.setup()
 from django.test.utils import override_settings
-from agents import heartbeats
+from agents.runs import heartbeats
 heartbeats.LONGEST_ROUND_SECONDS = 1
 with override_settings(LEASE_SECONDS=1):
     watchdog = heartbeats.Watchdog("one", "two")

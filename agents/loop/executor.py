@@ -7,14 +7,15 @@ from uuid import UUID
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
 
-from agents import attempts, checkpoints, events, runs, specs
-from agents.attempts import Attempt, Lost
+from agents import specs
 from agents.llm import chat_models
 from agents.loop.engine import StepLimitReached, UnreadableCall, build_agent, build_tool, carry
 from agents.loop.gate import Gate
 from agents.loop.subagent_tool import SubAgentTool, usage
 from agents.loop.token_stream import Tokens
 from agents.models import Run, Status
+from agents.runs import attempts, checkpoints, events, lifecycle
+from agents.runs.attempts import Attempt, Lost
 from aip.db import AWAY, patiently
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 def execute(run_id: UUID) -> None:
     """Carry a run as far as it goes. Returns quietly when there is nothing to take."""
-    while (claimed := patiently(lambda: runs.claim(run_id))) is not None:
+    while (claimed := patiently(lambda: lifecycle.claim(run_id))) is not None:
         run, attempt = claimed
         with attempts.carrying(attempt):
             try:
@@ -47,14 +48,14 @@ def _carry(run: Run, attempt: Attempt) -> bool:
         raise
     except Exception as e:  # noqa: BLE001 - whatever ends a run, its stream must say so
         failed = events.failed(run.pk, _reason(e, run))
-        patiently(lambda: runs.end(attempt, Status.FAILED, failed, usage={}))
+        patiently(lambda: lifecycle.end(attempt, Status.FAILED, failed, usage={}))
         return False
     if conversation is None:
-        patiently(lambda: runs.park(attempt))
+        patiently(lambda: lifecycle.park(attempt))
         return True
     used = usage(conversation)
     answered = events.answered(run.pk, conversation[-1].text, used)
-    patiently(lambda: runs.end(attempt, Status.SUCCEEDED, answered, usage=used))
+    patiently(lambda: lifecycle.end(attempt, Status.SUCCEEDED, answered, usage=used))
     return False
 
 

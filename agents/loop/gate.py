@@ -17,8 +17,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, interrupt
 
-from agents import events, toolbox
-from agents.attempts import Attempt
+from agents import toolbox
 from agents.loop.engine import ToolSpec
 from agents.loop.messages import check_calls, context, readable, refusal, tool_message, with_note
 from agents.loop.steps import Steps, namespace
@@ -36,6 +35,8 @@ from agents.loop.tool_calls import (
     when,
 )
 from agents.models import Run
+from agents.runs import events
+from agents.runs.attempts import Attempt
 from agents.sandbox import client as sandbox
 from agents.toolbox import ToolGone
 from aip.db import patiently

@@ -3,8 +3,8 @@
 from langchain_core.messages import AIMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest
 
-from agents import events
-from agents.attempts import Attempt
+from agents.runs import events
+from agents.runs.attempts import Attempt
 from aip.db import patiently
 
 

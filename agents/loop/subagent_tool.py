@@ -10,10 +10,10 @@ from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
-from agents import events
 from agents.loop.engine import LOOPS, UnreadableCall, steps_left
 from agents.loop.messages import tool_message
 from agents.loop.steps import Steps, namespace
+from agents.runs import events
 from agents.sandbox.client import ToolFailed
 from aip.db import patiently
 from hitl.seal import storable

@@ -12,8 +12,8 @@ from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
-from agents import events
 from agents.loop.engine import UnreadableCall
+from agents.runs import events
 from aip import hints
 
 # Pieces are sent together, so that a fast model is no flood of messages.

@@ -11,9 +11,9 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
-from agents.attempts import Attempt
 from agents.loop.engine import ToolSpec
 from agents.loop.messages import tool_message
+from agents.runs.attempts import Attempt
 from agents.sandbox import client as sandbox
 from agents.sandbox.client import SandboxUnavailable, ToolFailed
 from hitl import executions

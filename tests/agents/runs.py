@@ -7,9 +7,10 @@ from typing import Any
 
 from django.db import connection
 
-from agents import roster, runs, toolbox
+from agents import roster, toolbox
 from agents.loop import executor
 from agents.models import Agent, Run, Tool
+from agents.runs import lifecycle
 from hitl import approvals
 from hitl.models import ApprovalRequest, Source, Status
 from tests.listener import Listener
@@ -46,7 +47,7 @@ def gated_agent(world: Listener, *names: str, agent_config: dict[str, Any] | Non
 
 def start(agent: Agent, text: str = "", requester: str = "") -> Run:
     text = text or f"say {uuid.uuid4()}"
-    return runs.start(str(agent.pk), input=text, chat_history=[], runtime_config={}, requester=requester)
+    return lifecycle.start(str(agent.pk), input=text, chat_history=[], runtime_config={}, requester=requester)
 
 
 def carry(run: Run) -> threading.Thread:

@@ -14,9 +14,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models.functions import Now
 
-from agents import doctor, heartbeats, runs
 from agents.models import Agent, Heartbeat, Run, Status
-from agents.queue import carried, mark
+from agents.runs import doctor, heartbeats, lifecycle
+from agents.runs.broker import carried, mark
 from aip.celery import app
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Execution, Source
@@ -180,7 +180,7 @@ def test_what_the_server_is_about_to_do_is_not_wrong(alice: User) -> None:
 def test_a_run_with_something_to_wait_for_is_not_taken_from_its_place(alice: User) -> None:
     run = a_run(Status.WAITING)
     open_one(run_id=run.pk)
-    runs.unpark(run.pk)
+    lifecycle.unpark(run.pk)
     assert Run.objects.get(pk=run.pk).status == Status.WAITING
 
 

@@ -9,8 +9,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from agents import runs
 from agents.models import Run, RunEvent, Status, ToolVersion
+from agents.runs import lifecycle
 from hitl import approvals
 from hitl.models import ApprovalRequest, Decision, Execution, Source
 from hitl.models import Status as Asked
@@ -117,7 +117,9 @@ def test_what_a_request_does_not_keep_of_the_conversation_is_marked(
     history = [{"role": "user", "content": f"message {number}"} for number in range(50)]
     history[-1]["content"] = "word " * 5000
     agent = gated_agent(world)
-    run = carried(runs.start(str(agent.pk), input="please act", chat_history=history, runtime_config={}, requester=""))
+    run = carried(
+        lifecycle.start(str(agent.pk), input="please act", chat_history=history, runtime_config={}, requester="")
+    )
     request = requests(run)["reporter"]
     first, *kept = request.context["conversation"]
     assert first == {"role": "left out", "content": "The 12 messages before these were not kept."}

@@ -12,11 +12,12 @@ from django.db.models.functions import Now
 from langchain_core.messages import HumanMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest, ToolRuntime
 
-from agents import runs, toolbox
-from agents.attempts import Attempt, Lost
+from agents import toolbox
 from agents.loop.engine import ToolSpec
 from agents.loop.gate import Gate
 from agents.models import Agent, Run, RunEvent, Tool, ToolVersion
+from agents.runs import lifecycle
+from agents.runs.attempts import Attempt, Lost
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Execution, Source, Status
 from tests.agents.runs import in_thread
@@ -62,7 +63,7 @@ class Call:
     def claim(self) -> Attempt:
         """As a worker does that takes the run over."""
         Run.objects.filter(pk=self.run.pk).update(status="queued", holder="")
-        claimed = runs.claim(self.run.pk)
+        claimed = lifecycle.claim(self.run.pk)
         assert claimed
         return claimed[1]
 
@@ -391,7 +392,7 @@ def test_a_cancelled_run_ends_the_wait_at_once(call: Call) -> None:
     def cancel() -> None:
         try:
             eventually(lambda: call.rounds() != [])
-            runs.cancel(call.run.pk, by="alice")
+            lifecycle.cancel(call.run.pk, by="alice")
         finally:
             connection.close()
 

@@ -10,9 +10,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from agents import attempts, runs, toolbox
+from agents import toolbox
 from agents.loop import messages
 from agents.models import Run, RunEvent, Status
+from agents.runs import attempts, lifecycle
 from agents.sandbox import client as sandbox
 from hitl.models import Execution
 from tests.agents.runs import (
@@ -207,7 +208,7 @@ def test_what_waits_for_a_tool_that_is_deleted_is_closed_and_the_model_is_told(
     assert world.count(run.input) == 0
     (said,) = RunEvent.objects.filter(run=run, key__startswith="result:").values_list("payload__content", flat=True)
     assert said.startswith("This tool was deleted")
-    runs.cancel(run.pk, by="the test")
+    lifecycle.cancel(run.pk, by="the test")
     thread.join(20)
 
 
@@ -225,12 +226,12 @@ def test_a_worker_that_is_asked_to_stop_parks(world: Listener, monkeypatch: pyte
 def test_a_parked_run_that_the_queue_has_lost_is_queued_again(world: Listener, alice: User, at_once: None) -> None:
     run = start(gated_agent(world))
     assert carried(run).status == Status.WAITING
-    assert runs.requeue_lost() == 0
+    assert lifecycle.requeue_lost() == 0
     decide(requests(run)["reporter"], "approved", alice)
-    assert runs.requeue_lost() == 0  # it was queued just now
+    assert lifecycle.requeue_lost() == 0  # it was queued just now
     Run.objects.update(requeue_at=run.created_at)
-    assert runs.requeue_lost() == 1
-    assert runs.requeue_lost() == 0
+    assert lifecycle.requeue_lost() == 1
+    assert lifecycle.requeue_lost() == 0
 
 
 def test_the_last_of_very_many_calls_of_a_step_has_its_effect_though_the_others_wait(

@@ -7,9 +7,9 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from agents import runs
 from agents.llm import chat_models
 from agents.models import Run, RunEvent, Status
+from agents.runs import lifecycle
 from tests import anthropic_server
 from tests.agents.runs import await_requests, carried, carry, decide, fresh, gated_agent, start
 from tests.anthropic_server import AnthropicServer, text, tool_results, tool_use
@@ -120,7 +120,7 @@ def test_a_run_of_an_unlisted_address_does_not_start(claude: AnthropicServer, wo
     agent = gated_agent(world, agent_config={"lm_provider": "anthropic", "lm_name": "claude"})
     config = {"agent_config": {"lm_base_url": "https://evil.example.com"}}
     with pytest.raises(ValueError, match="AIP_MODEL_BASE_URLS"):
-        runs.start(str(agent.pk), input="go", chat_history=[], runtime_config=config)
+        lifecycle.start(str(agent.pk), input="go", chat_history=[], runtime_config=config)
 
 
 def test_without_redis_a_model_is_not_heard_and_the_run_ends_all_the_same(

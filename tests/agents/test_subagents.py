@@ -9,10 +9,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 from langchain_core.language_models import BaseChatModel
 
-from agents import attempts, configs, roster, runs, subagents, toolbox
+from agents import configs, roster, subagents, toolbox
 from agents.llm import chat_models
 from agents.llm.rehearsal import Rehearsal
 from agents.models import Agent, Run, RunEvent, Status
+from agents.runs import attempts, lifecycle
 from agents.serializers import AgentInputSerializer
 from hitl.models import ApprovalRequest, Execution
 from tests.agents.runs import (
@@ -190,7 +191,7 @@ def test_a_run_is_cancelled_while_its_sub_agent_waits(worker: Agent) -> None:
     run = start(leader(worker))
     thread = carry(run)
     request = await_requests(run)["reporter"]
-    runs.cancel(run.pk, by="alice")
+    lifecycle.cancel(run.pk, by="alice")
     thread.join(10)
     assert not thread.is_alive()
     assert requests(run)["reporter"].status == "cancelled"
@@ -384,7 +385,7 @@ def test_runtime_config_reaches_a_sub_agent_under_its_own_id_alone(worker: Agent
     off = {"agent_config": {"hitl_enabled": False}}
     top = leader(worker)
     for given, is_gated in ((off, True), ({str(worker.pk): off}, False), ({str(worker.pk).upper(): off}, False)):
-        run = runs.start(str(top.pk), input="go", chat_history=[], runtime_config=given)
+        run = lifecycle.start(str(top.pk), input="go", chat_history=[], runtime_config=given)
         (sub,) = run.spec["agents"]
         assert (sub["tools"][0]["hitl_timeout_seconds"] is not None) == is_gated
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from agents import heartbeats, worker
+from agents.runs import heartbeats, worker
 from agents.sandbox import client as sandbox
 from tests.live import eventually
 

@@ -6,8 +6,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from agents import roster, runs, toolbox
+from agents import roster, toolbox
 from agents.models import Agent, Tool
+from agents.runs import lifecycle
 
 TOOL_FILE: Path = settings.BASE_DIR / "examples" / "requires_approval_tool.py"
 AGENT = "demo_agent"
@@ -21,7 +22,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         agent = Agent.objects.filter(name=AGENT, deleted_at=None).first() or _create_agent()
-        run = runs.start(str(agent.pk), input=INPUT, chat_history=[], runtime_config={})
+        run = lifecycle.start(str(agent.pk), input=INPUT, chat_history=[], runtime_config={})
         self.stdout.write(f"The agent {agent.name} ({agent.pk}) has begun run {run.pk}.")
         self.stdout.write("It waits for a decision: GET /agents/hitl/pending lists it.")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from agents.doctor import examine
+from agents.runs.doctor import examine
 
 
 class Command(BaseCommand):

@@ -15,7 +15,7 @@ from django.db import DatabaseError
 from kombu.exceptions import OperationalError as BrokerError
 from redis import RedisError
 
-from agents import heartbeats, runs
+from agents.runs import heartbeats, lifecycle
 from aip.db import borrowed_connection
 from hitl import approvals
 
@@ -42,7 +42,7 @@ class Leases:
             self.judge_from = now + settings.LEASE_SECONDS
         self.looked_at = now
         if now >= self.judge_from:
-            runs.lose_expired()
+            lifecycle.lose_expired()
 
 
 def every_second(stopped: threading.Event, seen: Callable[[], None], *duties: Callable[[], object]) -> None:
@@ -66,8 +66,8 @@ def every_second(stopped: threading.Event, seen: Callable[[], None], *duties: Ca
 # Loops of their own, so that neither a queue that does not answer nor many runs to end delay a deadline.
 LOOPS: dict[str, tuple[Callable[[], object], ...]] = {
     "deadlines": (approvals.time_out_overdue, Leases().look, heartbeats.forget_the_dead),
-    "limits": (runs.end_overdue,),
-    "queue": (runs.requeue_lost,),
+    "limits": (lifecycle.end_overdue,),
+    "queue": (lifecycle.requeue_lost,),
 }
 
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
-from agents import attempts, heartbeats, runs
 from agents.models import Run, Status
+from agents.runs import attempts, heartbeats, lifecycle
 from agents.sandbox import client as sandbox
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Watch:
             carried[key].abandon()
         strays = held - carried.keys()
         for run_id, number in strays & self.strays:
-            runs.give_back(run_id, number)
+            lifecycle.give_back(run_id, number)
         self.strays = strays
 
 

@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
-from agents.attempts import FENCE, Attempt
+from agents.runs.attempts import FENCE, Attempt
 from aip.db import patiently
 
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")

@@ -18,8 +18,8 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from langgraph.errors import GraphBubbleUp
 
-from agents import heartbeats
 from agents.models import Heartbeat, Run, Status
+from agents.runs import heartbeats
 
 # The fence as SQL, for what does not write through Django: parameters are the run's id and the attempt's number.
 FENCE = "SELECT 1 FROM agents_run WHERE id = %s AND attempt = %s AND status = 'running' FOR SHARE"

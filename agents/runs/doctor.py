@@ -20,8 +20,8 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 from redis import RedisError
 
-from agents import heartbeats, queue, runs
 from agents.models import ENDED, REQUEUE_AFTER, Run, Status
+from agents.runs import broker, heartbeats, lifecycle
 from hitl import approvals, endings
 from hitl.models import ApprovalRequest, Execution
 from hitl.models import Status as Asked
@@ -54,7 +54,7 @@ def examine() -> Iterator[Finding]:
     yield from _processes()
     yield from _leases()
     try:
-        queued = queue.carried()
+        queued = broker.carried()
     except (RedisError, BrokerError, OSError) as e:
         yield Finding(f"Redis cannot be reached ({type(e).__name__})", "start it, or correct REDIS_URL")
     else:
@@ -120,12 +120,12 @@ def _processes() -> Iterator[Finding]:
 
 
 def _leases() -> Iterator[Finding]:
-    expired = list(runs.expired().values_list("pk", flat=True))
+    expired = list(lifecycle.expired().values_list("pk", flat=True))
     if expired:
 
         def give_to_others() -> None:
-            runs.lose_expired()
-            runs.requeue_lost()
+            lifecycle.lose_expired()
+            lifecycle.requeue_lost()
 
         yield Finding(f"Runs are held by workers that are gone, {_named(expired)}", "queue them again", give_to_others)
 
@@ -141,7 +141,7 @@ def _lost_by_the_queue(queued: set[str]) -> Iterator[Finding]:
     ):
         lost = [pk for pk in found.values_list("pk", flat=True) if str(pk) not in queued]
         if lost:
-            yield Finding(f"{what}, {_named(lost)}", "queue them again", partial(_each, runs.queue_again, lost))
+            yield Finding(f"{what}, {_named(lost)}", "queue them again", partial(_each, lifecycle.queue_again, lost))
 
 
 def _each(verb: Callable[[UUID], object], ids: list[UUID]) -> None:
@@ -171,10 +171,10 @@ def _close(stray: QuerySet[ApprovalRequest], what: str, remedy: str) -> Iterator
 
 
 def _runs_without_waits() -> Iterator[Finding]:
-    found = list(runs.waiting_for_nothing().values_list("pk", flat=True))
+    found = list(lifecycle.waiting_for_nothing().values_list("pk", flat=True))
     if found:
         yield Finding(
             f"Runs are parked and wait for no decision, {_named(found)}",
             "queue them; they go on from where they were",
-            partial(_each, runs.unpark, found),
+            partial(_each, lifecycle.unpark, found),
         )

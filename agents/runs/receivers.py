@@ -3,13 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from agents import queue, runs
+from agents.runs import broker, lifecycle
 from hitl.signals import request_closed
 
 
 def _resume(*, run_id: UUID, **kwargs: Any) -> None:
-    with queue.hurrying(run_id):
-        runs.resume(run_id)
+    with broker.hurrying(run_id):
+        lifecycle.resume(run_id)
 
 
 def connect() -> None:

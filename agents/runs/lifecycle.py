@@ -15,11 +15,12 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
 from rest_framework.exceptions import NotFound
 
-from agents import attachments, checkpoints, events, heartbeats, queue, roster, specs
-from agents.attachments import Attachment
-from agents.attempts import Attempt, Lost, within_limit
+from agents import roster, specs
 from agents.llm import chat_models
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, Status
+from agents.runs import attachments, broker, checkpoints, events, heartbeats
+from agents.runs.attachments import Attachment
+from agents.runs.attempts import Attempt, Lost, within_limit
 from aip.db import from_now
 from hitl import approvals, endings
 
@@ -95,7 +96,7 @@ def _enqueue(run_id: UUID) -> None:
 
 
 def _hurry(run_id: UUID) -> None:
-    with queue.hurrying(run_id):
+    with broker.hurrying(run_id):
         _enqueue(run_id)
 
 
@@ -263,9 +264,9 @@ def requeue_lost() -> int:
     lost its memory, all at once. One that is in the queue twice is claimed once. Raises kombu's OperationalError or
     RedisError when Redis is away; that attempt does not count.
     """
-    if queue.is_new():
+    if broker.is_new():
         _all_are_due()
-        queue.mark()
+        broker.mark()
     due = Run.objects.filter(requeue_at__lte=Now()).order_by("requeue_at")
     queued = due.filter(status=Status.QUEUED)
     with_news = due.filter(status=Status.WAITING, pk__in=approvals.news().values("run_id"))

@@ -5,8 +5,9 @@ from uuid import UUID
 from django.db.models import QuerySet
 from rest_framework.exceptions import NotFound
 
-from agents import roster, runs
+from agents import roster
 from agents.models import Agent, Run, RunEvent, Status
+from agents.runs import lifecycle
 
 # The words of the wire, which knows no waiting; it has some for which nothing happens here.
 STATUSES = {
@@ -41,7 +42,7 @@ def page(runs: QuerySet[Run], start: int, limit: int) -> QuerySet[Run]:
 
 def one(agent_id: str, run_id: str) -> Run:
     """A run with its events in `shown_events`. Raises NotFound."""
-    run = Run.objects.only(*SHOWN).get(pk=runs.find(agent_id, run_id).pk)
+    run = Run.objects.only(*SHOWN).get(pk=lifecycle.find(agent_id, run_id).pk)
     events = RunEvent.objects.filter(run=run).order_by("seq").values_list("key", "payload")
     run.shown_events = list(events)  # type: ignore[attr-defined]
     return run
