@@ -7,7 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import configs, roster
+from agents.catalog import agents as agent_catalog
+from agents.catalog import configs
 from agents.models import Agent
 from agents.queries import MAX_NUMBER, MAX_PAGE, agents_asked_for, envelope, figures, given, whole
 from agents.serializers import AgentInputSerializer, AgentSerializer
@@ -16,7 +17,7 @@ from aip.errors import Conflict
 
 
 def _shown(agent: Agent, message: str = "ok") -> dict[str, Any]:
-    return envelope(AgentSerializer(agent, context={"account_id": roster.account_id()}).data, message)
+    return envelope(AgentSerializer(agent, context={"account_id": agent_catalog.account_id()}).data, message)
 
 
 class AgentList(APIView):
@@ -39,7 +40,7 @@ class AgentList(APIView):
         total = agents.count() if asked else len(found)
         limit = asked or total
         start = (page - 1) * limit
-        context = {"account_id": roster.account_id()}
+        context = {"account_id": agent_catalog.account_id()}
         data = AgentSerializer(found[start : start + limit], many=True, context=context).data
         return Response(envelope(data, **figures(total, page, limit)))
 
@@ -52,9 +53,9 @@ class AgentList(APIView):
     def post(self, request: Request) -> Response:
         """Create an agent."""
         serializer = AgentInputSerializer(data=request.data)
-        with roster.account_locked():
+        with agent_catalog.account_locked():
             serializer.is_valid(raise_exception=True)
-            agent = roster.create(**serializer.fields_of_agent())
+            agent = agent_catalog.create(**serializer.fields_of_agent())
         return Response(_shown(agent, "Agent created"), status=201)
 
 
@@ -73,7 +74,7 @@ class AgentDetail(APIView):
     )
     def get(self, request: Request, agent_id: str) -> Response:
         """One agent."""
-        return Response(_shown(roster.living(agent_id)))
+        return Response(_shown(agent_catalog.living(agent_id)))
 
     @extend_schema(
         operation_id="agents_replace",
@@ -104,10 +105,10 @@ class AgentDetail(APIView):
 
     def _change(self, request: Request, agent_id: str, *, partial: bool) -> Response:
         data = request.data
-        with roster.editing(agent_id) as agent:
+        with agent_catalog.editing(agent_id) as agent:
             serializer = AgentInputSerializer(agent, data=data, partial=partial)
             serializer.is_valid(raise_exception=True)
-            agent = roster.change(agent, **serializer.fields_of_agent())
+            agent = agent_catalog.change(agent, **serializer.fields_of_agent())
         return Response(_shown(agent, "Agent updated"))
 
     @extend_schema(
@@ -117,7 +118,7 @@ class AgentDetail(APIView):
     )
     def delete(self, request: Request, agent_id: str) -> Response:
         """Delete an agent. It can be restored; its runs go on and stay to be read."""
-        roster.delete(agent_id)
+        agent_catalog.delete(agent_id)
         return Response(status=204)
 
 
@@ -133,7 +134,7 @@ class AgentRestore(APIView):
     def post(self, request: Request, agent_id: str) -> Response:
         """Bring a deleted agent back, without the tools that were deleted meanwhile."""
         try:
-            agent = roster.restore(agent_id)
-        except (roster.NamesClash, configs.Invalid) as e:
+            agent = agent_catalog.restore(agent_id)
+        except (agent_catalog.NamesClash, configs.Invalid) as e:
             raise Conflict(str(e)) from e
         return Response(_shown(agent, "Agent restored"))

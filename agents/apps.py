@@ -7,10 +7,10 @@ class AgentsConfig(AppConfig):
     verbose_name = "Agents"
 
     def ready(self) -> None:
-        from agents import roster
+        from agents.catalog import agents as agent_catalog
         from agents.runs import checkpoints, receivers, worker
 
         post_migrate.connect(checkpoints.make_tables, sender=self)
-        post_migrate.connect(roster.make_installation, sender=self)
+        post_migrate.connect(agent_catalog.make_installation, sender=self)
         receivers.connect()
         worker.connect()

@@ -25,7 +25,7 @@ class Installation(models.Model):
 
 
 class Tool(models.Model):
-    """A tool under the name that its uploader gave it. `agents.toolbox` writes it."""
+    """A tool under the name that its uploader gave it. `agents.catalog.tools` writes it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=255)

@@ -8,7 +8,7 @@ from django.db.models.lookups import Exact
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
-from agents import roster
+from agents.catalog import agents as agent_catalog
 from agents.models import Agent
 
 MAX_PAGE = 100
@@ -75,7 +75,7 @@ def agents_asked_for(query: dict[str, str]) -> QuerySet[Agent]:
     deleted = filled.get("include_deleted", "false").lower()
     if deleted not in FLAGS:
         raise ParseError("include_deleted must be true or false.")
-    agents = roster.listed(include_deleted=FLAGS[deleted]).filter(name__icontains=filled.get("name", ""))
+    agents = agent_catalog.listed(include_deleted=FLAGS[deleted]).filter(name__icontains=filled.get("name", ""))
     for parameter, column in EXACT_FILTERS.items():
         if parameter in filled:
             agents = agents.filter(**{column: filled[parameter]})

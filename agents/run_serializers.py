@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from agents import configs
+from agents.catalog import configs
 from agents.models import Run, Status
 from agents.runs import queries
 from aip.fields import MAX_TEXT, Object, ShortList, StrictText, accepted

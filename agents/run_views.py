@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import roster
+from agents.catalog import agents as agent_catalog
 from agents.queries import MAX_NUMBER, MAX_PAGE, envelope, figures, given, whole, word
 from agents.run_serializers import RUN_TYPES, WIRE_STATUSES, RunDetailSerializer, RunSerializer
 from agents.runs import lifecycle, queries
@@ -31,7 +31,7 @@ class RunList(APIView):
         limit = whole(query, "limit", PAGE, low=1, high=MAX_PAGE)
         page = whole(query, "page", 1, low=1, high=MAX_NUMBER)
         schedule = query.get("schedule_id") or None
-        if schedule and not roster.is_uuid(schedule):
+        if schedule and not agent_catalog.is_uuid(schedule):
             raise ParseError("schedule_id must be the id of a schedule, a UUID.")
         run_type = word(query, "run_type", RUN_TYPES)
         found = queries.of_agent(

@@ -22,7 +22,8 @@ from rest_framework.exceptions import (
     ValidationError,
 )
 
-from agents import configs, run_form
+from agents import run_form
+from agents.catalog import configs
 from agents.hearing import POLL_SECONDS, heard_of
 from agents.models import ENDED, Run, RunEvent
 from agents.run_serializers import RunInputSerializer

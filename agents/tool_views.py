@@ -10,7 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import roster, toolbox
+from agents.catalog import agents as agent_catalog
+from agents.catalog import tools as tool_catalog
 from agents.models import Tool
 from agents.queries import envelope, given
 from agents.sandbox.client import SandboxUnavailable
@@ -27,17 +28,17 @@ from aip.errors import Conflict, Unavailable
 
 
 def _shown(tool: Tool, message: str = "ok") -> Response:
-    return Response(envelope(ToolSerializer(tool, context={"account_id": roster.account_id()}).data, message))
+    return Response(envelope(ToolSerializer(tool, context={"account_id": agent_catalog.account_id()}).data, message))
 
 
 def _done(verb: Callable[..., Tool], *args: Any, **fields: Any) -> Tool:
     """What `verb` gives, or its refusal as an answer."""
-    roster.account_id()
+    agent_catalog.account_id()
     try:
         return verb(*args, **fields)
     except ToolRejected as e:
         raise ValidationError({"file" if "source" in fields else "non_field_errors": str(e)}) from e
-    except (toolbox.NameTaken, roster.NamesClash) as e:
+    except (tool_catalog.NameTaken, agent_catalog.NamesClash) as e:
         raise Conflict(str(e)) from e
     except SandboxUnavailable as e:
         raise Unavailable(str(e)) from e
@@ -64,9 +65,11 @@ class ToolList(APIView):
     )
     def get(self, request: Request) -> Response:
         """All tools, newest first."""
-        tools = toolbox.all_living()
+        tools = tool_catalog.all_living()
         found = tools if given(request).get("type") in (None, "", "custom") else tools.none()
-        return Response(envelope(ToolSerializer(found, many=True, context={"account_id": roster.account_id()}).data))
+        return Response(
+            envelope(ToolSerializer(found, many=True, context={"account_id": agent_catalog.account_id()}).data)
+        )
 
     @extend_schema(exclude=True)
     def post(self, request: Request) -> Response:
@@ -87,7 +90,7 @@ class ToolUpload(APIView):
         """Upload a Python file with one LangChain tool class."""
         form = _uploaded(request, ToolUploadSerializer(data=request.data))
         unsaid: dict[str, Any] = {"name": None, "description": None, "tags": []}
-        return _shown(_done(toolbox.upload, **unsaid | form), "Tool uploaded")
+        return _shown(_done(tool_catalog.upload, **unsaid | form), "Tool uploaded")
 
 
 class ToolUploadAgain(APIView):
@@ -106,7 +109,7 @@ class ToolUploadAgain(APIView):
         409 where an agent would come to have two tools that call themselves alike.
         """
         form = _uploaded(request, ToolReuploadSerializer(data=request.data))
-        return _shown(_done(toolbox.upload_again, tool_id, **form), "Tool updated")
+        return _shown(_done(tool_catalog.upload_again, tool_id, **form), "Tool updated")
 
 
 class ToolDetail(APIView):
@@ -119,7 +122,7 @@ class ToolDetail(APIView):
     )
     def get(self, request: Request, tool_id: str) -> Response:
         """One tool."""
-        return _shown(toolbox.living(tool_id))
+        return _shown(tool_catalog.living(tool_id))
 
     @extend_schema(
         operation_id="tools_update",
@@ -131,7 +134,7 @@ class ToolDetail(APIView):
         """Change what is said of a tool; what is not sent stays. `PUT /tools/{tool_id}/upload` changes its code."""
         serializer = ToolInputSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return _shown(_done(toolbox.change, tool_id, **serializer.fields_of_tool()), "Tool updated")
+        return _shown(_done(tool_catalog.change, tool_id, **serializer.fields_of_tool()), "Tool updated")
 
     @extend_schema(
         operation_id="tools_delete",
@@ -140,7 +143,7 @@ class ToolDetail(APIView):
     )
     def delete(self, request: Request, tool_id: str) -> Response:
         """Delete a tool: agents have it no more, and its calls in runs under way do not run."""
-        toolbox.delete(tool_id)
+        tool_catalog.delete(tool_id)
         return Response(status=204)
 
 
@@ -154,4 +157,4 @@ class ToolScript(APIView):
     )
     def get(self, request: Request, tool_id: str) -> Response:
         """The source of a tool's current version."""
-        return Response(envelope({"script": toolbox.living(tool_id).current.source}))
+        return Response(envelope({"script": tool_catalog.living(tool_id).current.source}))

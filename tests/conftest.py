@@ -31,9 +31,9 @@ def django_db_setup(servers: None, django_db_setup: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def account() -> None:
     """Each test has one of its own; a server keeps its one."""
-    from agents import roster
+    from agents.catalog import agents as agent_catalog
 
-    roster.account_id.cache_clear()
+    agent_catalog.account_id.cache_clear()
 
 
 @pytest.fixture

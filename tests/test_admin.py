@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from agents import toolbox
+from agents.catalog import tools as tool_catalog
 from agents.models import Agent, AgentTool, Run, RunEvent, RunFile, Tool, ToolVersion
 from hitl import approvals
 from hitl.models import ApprovalRequest, Source, Status
@@ -145,7 +145,7 @@ def test_a_deleted_tool_is_shown_as_deleted_and_no_more_at_its_agents(viewer: Cl
     Tool.objects.update(name="the tool")
     agents = [reverse("admin:agents_agent_changelist"), reverse("admin:agents_agent_change", args=[agent.pk])]
     assert all("the tool" in viewer.get(url).text for url in agents)
-    toolbox.delete(str(tool.pk))
+    tool_catalog.delete(str(tool.pk))
     assert not any("the tool" in viewer.get(url).text for url in agents)
     assert "deleted" in viewer.get(reverse("admin:agents_tool_change", args=[tool.pk])).text
 

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from agents import roster
+from agents.catalog import agents as agent_catalog
 from agents.models import Run
 from aip.users import MASTER
 from tests.test_statements import upload
@@ -36,7 +36,7 @@ NEEDED = [
 @pytest.mark.parametrize(("method", "path", "needed"), NEEDED)
 def test_it_is_403_without_its_permission_and_that_one_is_enough(method: str, path: str, needed: str) -> None:
     tool = upload(1)
-    agent = roster.create(name="agent", tools=[tool])
+    agent = agent_catalog.create(name="agent", tools=[tool])
     run = Run.objects.create(agent=agent, input="x", spec={})
     client = Client(headers={"X-API-Key": settings.MASTER_API_KEY})
     master = User.objects.get(username=MASTER)

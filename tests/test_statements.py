@@ -10,7 +10,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from agents import roster, toolbox
+from agents.catalog import agents as agent_catalog
+from agents.catalog import tools as tool_catalog
 from agents.models import Agent, Tool
 from hitl import approvals
 from hitl.models import ApprovalRequest, Source, Status
@@ -29,7 +30,7 @@ class Tool{number}(BaseTool):
 
 
 def upload(number: int) -> Tool:
-    return toolbox.upload(
+    return tool_catalog.upload(
         source=SOURCE.format(number=number).encode(),
         file_name="tool.py",
         name=None,
@@ -41,7 +42,7 @@ def upload(number: int) -> Tool:
 
 
 def add_agent(number: int) -> None:
-    roster.create(name=f"agent {number}", tools=[upload(2 * number), upload(2 * number + 1)])
+    agent_catalog.create(name=f"agent {number}", tools=[upload(2 * number), upload(2 * number + 1)])
 
 
 def add_request(number: int) -> None:
@@ -62,7 +63,7 @@ def test_thirty_rows_cost_as_many_statements_as_one(
         return len(body if isinstance(body, list) else body["data"])
 
     add(0)
-    roster.account_id()
+    agent_catalog.account_id()
     with CaptureQueriesContext(connection) as one:
         assert rows() == 1
     for number in range(1, 30):
@@ -99,7 +100,7 @@ def test_five_thousand_agents_with_ten_thousand_tools_cost_as_many_statements_as
 ) -> None:
     client = Client(headers={"X-API-Key": settings.MASTER_API_KEY})
     add_agent(0)
-    roster.account_id()
+    agent_catalog.account_id()
     with CaptureQueriesContext(connection) as one:
         client.get("/agents/")
     Agent.objects.all().delete()

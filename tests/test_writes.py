@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 
-from agents import roster
+from agents.catalog import agents as agent_catalog
 from tests.test_statements import SOURCE, upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("servers")]
@@ -61,10 +61,10 @@ def test_what_was_written_is_answered_though_the_database_is_gone(
     client: Client, method: str, path: str, body: Callable[[], tuple[bytes, str]]
 ) -> None:
     tool = upload(1)
-    agent = roster.create(name="agent", tools=[tool])
-    deleted = roster.create(name="deleted", tools=[tool])
-    roster.delete(str(deleted.pk))
-    roster.account_id.cache_clear()
+    agent = agent_catalog.create(name="agent", tools=[tool])
+    deleted = agent_catalog.create(name="deleted", tools=[tool])
+    agent_catalog.delete(str(deleted.pk))
+    agent_catalog.account_id.cache_clear()
     content, content_type = body()
     away = AwayOnceWritten()
     with connection.execute_wrapper(away):

@@ -7,7 +7,7 @@ from uuid import UUID
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
 
-from agents import specs
+from agents.catalog import snapshot
 from agents.llm import chat_models
 from agents.loop.engine import StepLimitReached, UnreadableCall, build_agent, build_tool, carry
 from agents.loop.gate import Gate
@@ -72,14 +72,14 @@ def _drive(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
 
 
 def _parts(
-    attempt: Attempt, run: Run, spec: specs.Spec, model: BaseChatModel, *, leader: str | None = None
+    attempt: Attempt, run: Run, spec: snapshot.Spec, model: BaseChatModel, *, leader: str | None = None
 ) -> dict[str, Any]:
     """What an agent is made of, by the names of `engine.build_agent`.
 
     `spec` is the run's, or that of a sub-agent, whose `leader` is the agent that gives it tasks.
     """
     is_sub_agent = leader is not None
-    tools = [specs.thaw(tool) for tool in spec["tools"]]
+    tools = [snapshot.thaw(tool) for tool in spec["tools"]]
     gate = Gate(
         attempt,
         agent_id=UUID(spec["agent_id"]) if is_sub_agent else run.agent_id,
@@ -105,7 +105,7 @@ def _parts(
     }
 
 
-def _sub_agent(attempt: Attempt, run: Run, spec: specs.Spec, *, leader: str) -> SubAgentTool:
+def _sub_agent(attempt: Attempt, run: Run, spec: snapshot.Spec, *, leader: str) -> SubAgentTool:
     """Built when it is called: an agent whose model cannot be asked spoils no run that does without it."""
     model = chat_models.Model(**spec["model"])
     return SubAgentTool(

@@ -17,7 +17,8 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, interrupt
 
-from agents import toolbox
+from agents.catalog import tools as tool_catalog
+from agents.catalog.tools import ToolGone
 from agents.loop.engine import ToolSpec
 from agents.loop.messages import check_calls, context, readable, refusal, tool_message, with_note
 from agents.loop.steps import Steps, namespace
@@ -38,7 +39,6 @@ from agents.models import Run
 from agents.runs import events
 from agents.runs.attempts import Attempt
 from agents.sandbox import client as sandbox
-from agents.toolbox import ToolGone
 from aip.db import patiently
 from hitl import approvals, endings, executions, waiting
 from hitl.calls import Call, changes
@@ -101,7 +101,7 @@ class Gate(AgentMiddleware[Any, Any]):
             if spec is None:
                 message, seconds = no_such_tool(request, handler), 0.0
             else:
-                source, _ = patiently(lambda: toolbox.code(spec.id, spec.version_id))
+                source, _ = patiently(lambda: tool_catalog.code(spec.id, spec.version_id))
                 message, seconds = carried_out(self.attempt, request.tool_call, spec, source)
             patiently(lambda: self._report(request, message, seconds, None))
             return message
@@ -154,7 +154,7 @@ class Gate(AgentMiddleware[Any, Any]):
         That is until when, by time.monotonic(), the call may start; None when it was started before. Raises ToolGone.
         """
         with self.attempt.starting() as start_before:
-            source, digest = toolbox.code(spec.id, spec.version_id, locked=True)
+            source, digest = tool_catalog.code(spec.id, spec.version_id, locked=True)
             call = self._call(request, spec, digest)
             may_start = call.seal == approval.decision.seal and _claim(approval, again=again)
         return source, call, start_before if may_start else None
@@ -194,7 +194,7 @@ class Gate(AgentMiddleware[Any, Any]):
         led_to_it = context(request.state["messages"], spec.description, self.background)
         timeout = spec.hitl_timeout_seconds or 0
         with self.attempt.writing() as run:
-            _, digest = toolbox.code(spec.id, spec.version_id, locked=True)
+            _, digest = tool_catalog.code(spec.id, spec.version_id, locked=True)
             call = self._call(request, spec, digest)
             approval = approvals.open_request(call, timeout_seconds=timeout, context=led_to_it)
             if approval.status == Status.PENDING:
@@ -206,7 +206,7 @@ class Gate(AgentMiddleware[Any, Any]):
 
         def ask() -> ApprovalRequest:
             with self.attempt.writing() as run:
-                toolbox.code(spec.id, spec.version_id, locked=True)
+                tool_catalog.code(spec.id, spec.version_id, locked=True)
                 events.append(run, f"again:{approval.pk}", self.steps.placed(events.asked_again(approval, reason)))
                 asked = approvals.ask_again(approval, call, reason)
                 events.append(run, f"pending:{asked.pk}", self.steps.placed(events.pending(asked)))

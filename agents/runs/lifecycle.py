@@ -15,7 +15,8 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
 from rest_framework.exceptions import NotFound
 
-from agents import roster, specs
+from agents.catalog import agents as agent_catalog
+from agents.catalog import snapshot
 from agents.llm import chat_models
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, Status
 from agents.runs import attachments, broker, checkpoints, events, heartbeats
@@ -61,7 +62,7 @@ def start(
 
     `requester` is the name of the user who starts it; those who decide its calls see it.
     """
-    spec = specs.freeze(agent_id, runtime_config)
+    spec = snapshot.freeze(agent_id, runtime_config)
     spec["requester"] = requester
     spec["messages"] = [*chat_history, {"role": "user", "content": attachments.told(input, files)}]
     limit = spec["timeout_seconds"]
@@ -82,7 +83,7 @@ def start(
 
 def find(agent_id: str, run_id: str) -> Run:
     """A run of an agent, who may be deleted by now. Raises NotFound, also for ids that are no UUIDs."""
-    are_ids = roster.is_uuid(agent_id) and roster.is_uuid(run_id)
+    are_ids = agent_catalog.is_uuid(agent_id) and agent_catalog.is_uuid(run_id)
     run = Run.objects.filter(pk=run_id, agent_id=UUID(agent_id)).only("status").first() if are_ids else None
     if run is None:
         raise NotFound(f"The agent {agent_id[:100]} has no run with the id {run_id[:100]}.")

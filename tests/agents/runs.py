@@ -7,7 +7,8 @@ from typing import Any
 
 from django.db import connection
 
-from agents import roster, toolbox
+from agents.catalog import agents as agent_catalog
+from agents.catalog import tools as tool_catalog
 from agents.loop import executor
 from agents.models import Agent, Run, Tool
 from agents.runs import lifecycle
@@ -21,7 +22,7 @@ REPORTER = (TOOLS / "reporter.py").read_bytes()
 
 def upload(name: str, source: bytes = REPORTER) -> Tool:
     """The reporter, which the model calls by `name`."""
-    return toolbox.upload(
+    return tool_catalog.upload(
         source=source.replace(b'"reporter"', f'"{name}"'.encode()),
         file_name="tool.py",
         name=None,
@@ -35,7 +36,7 @@ def upload(name: str, source: bytes = REPORTER) -> Tool:
 def gated_agent(world: Listener, *names: str, agent_config: dict[str, Any] | None = None, **settings: Any) -> Agent:
     """An agent that calls each of the tools once, in one step; each call waits for a decision."""
     tools = [upload(name) for name in names or ("reporter",)]
-    return roster.create(
+    return agent_catalog.create(
         name="agent",
         tools=tools,
         agent_config={"hitl_enabled": True, **(agent_config or {})},

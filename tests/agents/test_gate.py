@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from langchain_core.messages import HumanMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest, ToolRuntime
 
-from agents import toolbox
+from agents.catalog import tools as tool_catalog
 from agents.loop.engine import ToolSpec
 from agents.loop.gate import Gate
 from agents.models import Agent, Run, RunEvent, Tool, ToolVersion
@@ -224,7 +224,7 @@ def test_a_call_of_unknown_outcome_whose_tool_is_deleted_while_it_waits_again_is
                 Tool.objects.update(deleted_at=Now())
                 approvals.decide(call.request.pk, decision=Status.APPROVED, by=alice, source=Source.API)
         else:
-            toolbox.delete(str(call.tool.pk))
+            tool_catalog.delete(str(call.tool.pk))
 
     thread = in_thread(delete)
     said = call.enter(attempt).text
@@ -308,7 +308,7 @@ class DeletedBefore:
 
     def __call__(self, execute: Any, sql: str, *args: Any) -> Any:
         if self.deleting is None and sql.startswith(self.beginning):
-            self.deleting = in_thread(lambda: toolbox.delete(str(self.call.tool.pk)))
+            self.deleting = in_thread(lambda: tool_catalog.delete(str(self.call.tool.pk)))
             self.deleting.join(1)
             self.was_answered = not self.deleting.is_alive()
         return execute(sql, *args)

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from agents import toolbox
+from agents.catalog import tools as tool_catalog
 from agents.loop import messages
 from agents.models import Run, RunEvent, Status
 from agents.runs import attempts, lifecycle
@@ -200,7 +200,7 @@ def test_what_waits_for_a_tool_that_is_deleted_is_closed_and_the_model_is_told(
     asked = await_requests(run, 2)
     if hold == 0:
         thread.join(20)
-    in_thread(lambda: toolbox.delete(str(asked["gone"].tool_id))).join(10)
+    in_thread(lambda: tool_catalog.delete(str(asked["gone"].tool_id))).join(10)
     if hold == 0:
         thread = carry(run)
     eventually(lambda: requests(run)["gone"].settled_at, 5)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from agents import configs, roster, specs
+from agents.catalog import agents as agent_catalog
+from agents.catalog import configs, snapshot
 from agents.models import Agent, Tool
 from tests.agents.runs import BeforeStatement, upload
 
@@ -18,7 +19,9 @@ def gates(*tools: Tool) -> dict[str, Any]:
 
 def asking(name: str, tools: list[Tool], agents: list[Agent] | None = None) -> Agent:
     config = {"hitl_enabled": True}
-    return roster.create(name=name, tools=tools, agents=agents or [], agent_config=config, tool_configs=gates(*tools))
+    return agent_catalog.create(
+        name=name, tools=tools, agents=agents or [], agent_config=config, tool_configs=gates(*tools)
+    )
 
 
 def test_an_agent_whose_tools_are_replaced_while_a_run_begins_has_each_of_them_gated() -> None:
@@ -32,11 +35,11 @@ def test_an_agent_whose_tools_are_replaced_while_a_run_begins_has_each_of_them_g
             before, after = (old, new) if number % 2 else (new, old)
 
             def replace(after: Tool = after) -> None:
-                with roster.editing(str(agent.pk)) as now:
-                    roster.change(now, tools=[after], tool_configs=gates(after))
+                with agent_catalog.editing(str(agent.pk)) as now:
+                    agent_catalog.change(now, tools=[after], tool_configs=gates(after))
 
             with connection.execute_wrapper(BeforeStatement(number, replace)):
-                spec = specs.freeze(str(which.pk), {})
+                spec = snapshot.freeze(str(which.pk), {})
             (tool,) = (spec if which is agent else spec["agents"][0])["tools"]
             assert tool["hitl_timeout_seconds"] == 60, f"{tool['name']}, with a change before statement {number}"
             assert tool["name"] in (before.name, after.name)
@@ -51,7 +54,7 @@ def test_what_is_said_under_an_agents_id_is_heard_however_the_id_is_spelled(spel
     agent = asking("worker", [tool])
     top = asking("leader", [], [agent]) if is_sub_agent else agent
     given = {spell(agent.pk): {"tool_configs": {str(tool.pk): {"hitl": {"timeout_seconds": 7}}}}}
-    spec = specs.freeze(str(top.pk), given)
+    spec = snapshot.freeze(str(top.pk), given)
     (frozen,) = (spec["agents"][0] if is_sub_agent else spec)["tools"]
     assert frozen["hitl_timeout_seconds"] == 7
 
@@ -59,4 +62,4 @@ def test_what_is_said_under_an_agents_id_is_heard_however_the_id_is_spelled(spel
 def test_an_agent_that_is_named_twice_in_different_spellings_is_refused() -> None:
     agent = asking("worker", [])
     with pytest.raises(configs.Invalid, match=f"names the agent {agent.pk} twice"):
-        specs.freeze(str(agent.pk), {str(agent.pk): {}, agent.pk.hex: {}})
+        snapshot.freeze(str(agent.pk), {str(agent.pk): {}, agent.pk.hex: {}})

@@ -9,7 +9,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from langchain_core.language_models import BaseChatModel
 
-from agents import configs, roster, subagents, toolbox
+from agents.catalog import agents as agent_catalog
+from agents.catalog import configs, subagents
+from agents.catalog import tools as tool_catalog
 from agents.llm import chat_models
 from agents.llm.rehearsal import Rehearsal
 from agents.models import Agent, Run, RunEvent, Status
@@ -35,12 +37,12 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def leader(*agents: Agent, name: str = "leader", **fields: Any) -> Agent:
-    return roster.create(name=name, tools=[], agents=list(agents), **fields)
+    return agent_catalog.create(name=name, tools=[], agents=list(agents), **fields)
 
 
 def named(agent: Agent, name: str) -> Agent:
     Agent.objects.filter(pk=agent.pk).update(name=name)
-    return roster.living(str(agent.pk))
+    return agent_catalog.living(str(agent.pk))
 
 
 @pytest.fixture
@@ -150,7 +152,7 @@ def test_calls_of_leader_and_sub_agent_wait_side_by_side_and_each_has_its_effect
     for hold in (0, 20):
         settings.HITL_HOLD_SECONDS = hold
         both = gated_agent(world, f"own_{hold}")
-        both = roster.create(
+        both = agent_catalog.create(
             name="both",
             tools=[entry.tool for entry in both.agent_tools.all()],
             agents=[worker],
@@ -282,51 +284,55 @@ def test_a_cycle_that_was_made_behind_the_checks_starts_no_run(worker: Agent) ->
     top = leader(worker)
     worker.sub_agents.create(sub_agent=top, position=0)
     with pytest.raises(configs.Invalid, match="its own sub-agent"):
-        start(roster.living(str(top.pk)))
+        start(agent_catalog.living(str(top.pk)))
     assert not Run.objects.exists()
 
 
 def test_an_agent_that_would_be_its_own_sub_agent_by_now_is_not_restored(worker: Agent) -> None:
     middle = leader(worker, name="middle")
     top = leader(middle, name="top")
-    roster.delete(str(middle.pk))
+    agent_catalog.delete(str(middle.pk))
     assert errors([str(top.pk)], of=worker) == ""
-    with roster.editing(str(worker.pk)) as agent:
-        roster.change(agent, agents=[top])
+    with agent_catalog.editing(str(worker.pk)) as agent:
+        agent_catalog.change(agent, agents=[top])
     with pytest.raises(configs.Invalid, match="its own sub-agent"):
-        roster.restore(str(middle.pk))
+        agent_catalog.restore(str(middle.pk))
     assert not Agent.objects.filter(pk=middle.pk, deleted_at=None).exists()
-    with roster.editing(str(worker.pk)) as agent:
-        roster.change(agent, agents=[])
-    assert roster.restore(str(middle.pk)).deleted_at is None
+    with agent_catalog.editing(str(worker.pk)) as agent:
+        agent_catalog.change(agent, agents=[])
+    assert agent_catalog.restore(str(middle.pk)).deleted_at is None
 
 
 def test_an_agent_with_a_tool_and_a_sub_agent_that_are_alike_by_now_is_not_restored(worker: Agent) -> None:
     tool = upload("helper")
-    top = roster.create(name="leader", tools=[tool], agents=[worker])
-    roster.delete(str(top.pk))
-    toolbox.upload_again(str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"worker"'), file_name="tool.py")
+    top = agent_catalog.create(name="leader", tools=[tool], agents=[worker])
+    agent_catalog.delete(str(top.pk))
+    tool_catalog.upload_again(str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"worker"'), file_name="tool.py")
     with pytest.raises(configs.Invalid, match="cannot tell them apart"):
-        roster.restore(str(top.pk))
+        agent_catalog.restore(str(top.pk))
     assert not Agent.objects.filter(pk=top.pk, deleted_at=None).exists()
 
 
 def test_an_agent_whose_leader_has_a_tool_of_its_name_by_now_is_not_restored(worker: Agent) -> None:
     top = leader(worker)
-    roster.delete(str(worker.pk))
-    with roster.editing(str(top.pk)) as agent:
-        roster.change(agent, tools=[upload("worker")])
+    agent_catalog.delete(str(worker.pk))
+    with agent_catalog.editing(str(top.pk)) as agent:
+        agent_catalog.change(agent, tools=[upload("worker")])
     with pytest.raises(configs.Invalid, match="cannot tell them apart"):
-        roster.restore(str(worker.pk))
+        agent_catalog.restore(str(worker.pk))
     assert not Agent.objects.filter(pk=worker.pk, deleted_at=None).exists()
 
 
 def test_a_tool_does_not_come_to_be_called_as_a_sub_agent_is(worker: Agent) -> None:
     tool = upload("helper")
-    roster.create(name="leader", tools=[tool], agents=[worker])
-    with pytest.raises(roster.NamesClash, match="the sub-agent 'worker', which is called 'worker' as well"):
-        toolbox.upload_again(str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"worker"'), file_name="tool.py")
-    again = toolbox.upload_again(str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"aid"'), file_name="tool.py")
+    agent_catalog.create(name="leader", tools=[tool], agents=[worker])
+    with pytest.raises(agent_catalog.NamesClash, match="the sub-agent 'worker', which is called 'worker' as well"):
+        tool_catalog.upload_again(
+            str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"worker"'), file_name="tool.py"
+        )
+    again = tool_catalog.upload_again(
+        str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"aid"'), file_name="tool.py"
+    )
     assert again.current.tool_name == "aid"
 
 
@@ -392,7 +398,7 @@ def test_runtime_config_reaches_a_sub_agent_under_its_own_id_alone(worker: Agent
 
 def test_a_tree_of_agents_is_frozen_with_a_statement_per_level(worker: Agent, django_assert_num_queries: Any) -> None:
     middles = [leader(worker, name=f"middle {number}") for number in range(10)]
-    top = roster.living(str(leader(*middles).pk))
+    top = agent_catalog.living(str(leader(*middles).pk))
     # The agent, and two levels below that are looked at, the last to find nothing below; all tools, in one transaction;
     # the run and its event in another.
     with django_assert_num_queries(13):
@@ -424,7 +430,7 @@ def test_a_sub_agent_that_never_comes_to_an_answer_is_a_failed_call(
     world: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool = upload("reporter")
-    looping = roster.create(name="looping", tools=[tool], tool_configs={str(tool.pk): {"listener": world.url}})
+    looping = agent_catalog.create(name="looping", tools=[tool], tool_configs={str(tool.pk): {"listener": world.url}})
 
     def build(model: chat_models.Model, listener: Any = None) -> BaseChatModel:
         return Rehearsal() if listener.run_id else Looping()

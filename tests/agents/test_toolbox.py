@@ -10,7 +10,8 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from agents import roster, toolbox
+from agents.catalog import agents as agent_catalog
+from agents.catalog import tools as tool_catalog
 from agents.models import Tool, ToolVersion
 from agents.sandbox.manifest import ToolRejected
 
@@ -19,7 +20,7 @@ GREETING = (Path(__file__).resolve().parents[1] / "tools" / "greeting.py").read_
 
 def upload(source: bytes = GREETING, **changes: Any) -> Tool:
     form = {"name": None, "framework": "langchain", "version": "1.0", "description": None, "tags": []}
-    return toolbox.upload(source=source, file_name="greeting.py", **form | changes)
+    return tool_catalog.upload(source=source, file_name="greeting.py", **form | changes)
 
 
 def nothing_is_written() -> bool:
@@ -52,7 +53,7 @@ def test_a_description_of_the_uploader_is_kept_beside_the_classs():
 @pytest.mark.django_db
 def test_it_refuses_a_name_that_is_taken():
     upload(name="hello")
-    with pytest.raises(toolbox.NameTaken, match="'hello' exists already"):
+    with pytest.raises(tool_catalog.NameTaken, match="'hello' exists already"):
         upload(name="hello")
     assert Tool.objects.count() == ToolVersion.objects.count() == 1
 
@@ -68,7 +69,7 @@ def test_of_two_uploads_at_once_one_wins():
     def attempt(_: int) -> str:
         try:
             return upload(name="hello").name
-        except toolbox.NameTaken:
+        except tool_catalog.NameTaken:
             return "taken"
         finally:
             connection.close()
@@ -84,7 +85,7 @@ def test_of_two_uploads_at_once_one_wins():
     [
         (b"x = 1\ny = '\xff'", "not UTF-8, line 2"),
         (b"x = 1\ny = '\0'", "NUL byte in line 2"),
-        (b"#" * (toolbox.MAX_SOURCE_BYTES + 1), "has 1,000,001 bytes; 1,000,000 are allowed"),
+        (b"#" * (tool_catalog.MAX_SOURCE_BYTES + 1), "has 1,000,001 bytes; 1,000,000 are allowed"),
         (b"class X(", "not valid Python, line 1"),
         (b"", "has no tool class"),
     ],
@@ -114,18 +115,18 @@ def test_it_says_what_does_not_fit_in_the_form(form, said):
 @pytest.mark.django_db(transaction=True)
 def test_of_two_tools_of_one_agent_that_take_one_name_at_once_one_wins():
     tools = [upload(GREETING.replace(b'"greet"', name)) for name in (b'"one"', b'"two"')]
-    agent = roster.create(name="agent", tools=tools)
+    agent = agent_catalog.create(name="agent", tools=tools)
 
     def attempt(tool: Tool) -> str:
         try:
-            return toolbox.upload_again(str(tool.pk), source=GREETING, file_name="new.py").current.tool_name
-        except roster.NamesClash:
+            return tool_catalog.upload_again(str(tool.pk), source=GREETING, file_name="new.py").current.tool_name
+        except agent_catalog.NamesClash:
             return "clash"
         finally:
             connection.close()
 
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(attempt, tools)) == ["clash", "greet"]
-    names = {tool.current.tool_name for tool in roster.tools_of(agent)}
+    names = {tool.current.tool_name for tool in agent_catalog.tools_of(agent)}
     assert "greet" in names
     assert len(names) == 2

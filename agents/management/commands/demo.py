@@ -6,7 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from agents import roster, toolbox
+from agents.catalog import agents as agent_catalog
+from agents.catalog import tools as tool_catalog
 from agents.models import Agent, Tool
 from agents.runs import lifecycle
 
@@ -29,7 +30,7 @@ class Command(BaseCommand):
 
 def _tool() -> Tool:
     found = Tool.objects.filter(name=TOOL_FILE.stem, deleted_at=None).first()
-    return found or toolbox.upload(
+    return found or tool_catalog.upload(
         source=TOOL_FILE.read_bytes(),
         file_name=TOOL_FILE.name,
         name=TOOL_FILE.stem,
@@ -42,7 +43,7 @@ def _tool() -> Tool:
 
 def _create_agent() -> Agent:
     tool = _tool()
-    return roster.create(
+    return agent_catalog.create(
         tools=[tool],
         name=AGENT,
         instruction="Whenever an action needs approval, call the requires_approval_tool first.",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agents.configs import Config, Invalid
+from agents.catalog.configs import Config, Invalid
 from agents.llm import chat_models
 from agents.models import Agent
 

@@ -122,7 +122,7 @@ def restore(agent_id: str) -> Agent:
 
     Raises NotFound, NamesClash, configs.Invalid.
     """
-    from agents import subagents
+    from agents.catalog import subagents
 
     with account_locked():
         agent = _found(listed(include_deleted=True), agent_id)

@@ -11,7 +11,8 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from rest_framework.exceptions import NotFound
 
-from agents import roster, subagents
+from agents.catalog import agents as agent_catalog
+from agents.catalog import subagents
 from agents.models import AgentTool, SubAgent, Tool, ToolVersion
 from agents.sandbox import client as sandbox
 from agents.sandbox.manifest import ToolRejected
@@ -43,7 +44,7 @@ def all_living() -> QuerySet[Tool]:
 
 def living(tool_id: str) -> Tool:
     """Raises NotFound, also for an id that is no UUID."""
-    tool = all_living().filter(pk=tool_id).first() if roster.is_uuid(tool_id) else None
+    tool = all_living().filter(pk=tool_id).first() if agent_catalog.is_uuid(tool_id) else None
     if tool is None:
         raise NotFound(f"There is no tool with the id {tool_id[:100]}.")
     return tool
@@ -107,7 +108,7 @@ def change(tool_id: str, **fields: Any) -> Tool:
     `fields` are name, framework, version, description and tags; a description that is empty becomes the class's.
     Raises NotFound, ToolRejected, NameTaken.
     """
-    with roster.account_locked():
+    with agent_catalog.account_locked():
         tool = living(tool_id)
         if fields:
             _save(tool, **{"description": tool.description} | fields)
@@ -121,7 +122,7 @@ def upload_again(tool_id: str, *, source: bytes, file_name: str, **fields: Any) 
     """
     living(tool_id)
     current = _describe(source, file_name)
-    with roster.account_locked():
+    with agent_catalog.account_locked():
         tool = living(tool_id)
         is_the_classs = tool.description == tool.current.description
         before = {"description": "" if is_the_classs else tool.description}
@@ -137,7 +138,7 @@ def delete(tool_id: str) -> None:
 
     Raises NotFound.
     """
-    with roster.account_locked():
+    with agent_catalog.account_locked():
         tool = living(tool_id)
         Tool.objects.filter(pk=tool.pk).update(deleted_at=Now(), updated_at=Now())
         AgentTool.objects.filter(tool=tool).delete()
@@ -171,14 +172,14 @@ def _check_agents_of(tool: Tool, tool_name: str) -> None:
     having = AgentTool.objects.filter(tool=tool, agent__deleted_at=None)
     agent = having.filter(agent__in=alike.values("agent")).values_list("agent__name", flat=True).first()
     if agent is not None:
-        raise roster.NamesClash(
+        raise agent_catalog.NamesClash(
             f"The agent {agent!r} has another tool that calls itself '{tool_name}'; a model could not tell them apart. "
             "Rename the class's tool, or take one of them from the agent."
         )
     led = SubAgent.objects.filter(agent__in=having.values("agent"), sub_agent__deleted_at=None)
     for entry in led.select_related("agent", "sub_agent"):
         if subagents.tool_name(entry.sub_agent) == tool_name:
-            raise roster.NamesClash(
+            raise agent_catalog.NamesClash(
                 f"The agent {entry.agent.name!r} has the sub-agent {entry.sub_agent.name!r}, which is called "
                 f"'{tool_name}' as well; a model could not tell them apart. Rename the class's tool, or take one of "
                 "them from the agent."

@@ -4,7 +4,8 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from agents import configs, model_choice, roster, subagents
+from agents.catalog import agents as agent_catalog
+from agents.catalog import configs, model_choice, subagents
 from agents.llm import chat_models
 from agents.loop.engine import ToolSpec
 from agents.models import Agent, AgentTool, Tool, ToolVersion
@@ -20,7 +21,7 @@ def freeze(agent_id: str, runtime_config: dict[str, Any]) -> Spec:
     the tools of after a change beside the `tool_configs` of before it would be tools without their gates.
     """
     with one_moment():
-        agent = roster.living(agent_id)
+        agent = agent_catalog.living(agent_id)
         sub_agents = subagents.of(agent)
         team = {agent.pk: sub_agents}
         if sub_agents:
