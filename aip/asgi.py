@@ -17,7 +17,7 @@ from django.http import HttpRequest  # noqa: E402
 from django.http.response import HttpResponseBase  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
-from agents.stream import rejoin_application, run_application  # noqa: E402
+from agents.api.stream import rejoin_application, run_application  # noqa: E402
 from aip.body_limit import BodyLimit, bound_daphne  # noqa: E402
 from hitl.consumers import patient  # noqa: E402
 from hitl.routing import websocket_urlpatterns  # noqa: E402

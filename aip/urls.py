@@ -17,7 +17,7 @@ PUBLIC: dict[str, Any] = {
 
 urlpatterns = [
     path("", include("hitl.urls")),  # before agents: /agents/hitl/... looks like /agents/{id}/...
-    path("", include("agents.urls")),
+    path("", include("agents.api.urls")),
     re_path(r"^health-check/?$", HealthCheck.as_view()),
     re_path(r"^schema/?$", SpectacularAPIView.as_view(**PUBLIC), name="schema"),
     re_path(r"^docs/?$", SpectacularSwaggerView.as_view(**PUBLIC)),

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from langchain_core.language_models import BaseChatModel
 
+from agents.api.agent_serializers import AgentInputSerializer
 from agents.catalog import agents as agent_catalog
 from agents.catalog import configs, subagents
 from agents.catalog import tools as tool_catalog
@@ -16,7 +17,6 @@ from agents.llm import chat_models
 from agents.llm.rehearsal import Rehearsal
 from agents.models import Agent, Run, RunEvent, Status
 from agents.runs import attempts, lifecycle
-from agents.serializers import AgentInputSerializer
 from hitl.models import ApprovalRequest, Execution
 from tests.agents.runs import (
     REPORTER,

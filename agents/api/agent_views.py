@@ -7,11 +7,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from agents.api.agent_serializers import AgentInputSerializer, AgentSerializer
+from agents.api.params import MAX_NUMBER, MAX_PAGE, agents_asked_for, envelope, figures, given, whole
 from agents.catalog import agents as agent_catalog
 from agents.catalog import configs
 from agents.models import Agent
-from agents.queries import MAX_NUMBER, MAX_PAGE, agents_asked_for, envelope, figures, given, whole
-from agents.serializers import AgentInputSerializer, AgentSerializer
 from aip import schema
 from aip.errors import Conflict
 

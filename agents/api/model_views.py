@@ -6,8 +6,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from agents.api.params import MAX_NUMBER, envelope, given, whole
 from agents.llm import chat_models
-from agents.queries import MAX_NUMBER, envelope, given, whole
 from aip import schema
 
 MAX_MODELS = 1000

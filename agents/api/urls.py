@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from agents import agent_views, model_views, run_views, tool_views
+from agents.api import agent_views, model_views, run_views, tool_views
 
 AGENT = r"^agents/(?P<agent_id>[^/]+)"
 RUN = rf"{AGENT}/runs/(?P<run_id>[^/]+)"

@@ -1,4 +1,4 @@
-"""Agents and tools in the admin; `agents.run_admin` has runs and events."""
+"""Agents and tools in the admin."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,6 @@ from django.db.models.fields.json import KT
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from agents import run_admin  # noqa: F401 - only this module is looked for
 from agents.models import Agent, AgentTool, Tool
 from aip.admin import (
     Panel,

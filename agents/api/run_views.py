@@ -1,4 +1,4 @@
-"""REST for runs: their history, one of them, and ending one. `agents.stream` starts and follows them."""
+"""REST for runs: their history, one of them, and ending one. `agents.api.stream` starts and follows them."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ParseError
@@ -6,9 +6,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from agents.api.params import MAX_NUMBER, MAX_PAGE, envelope, figures, given, whole, word
+from agents.api.run_serializers import RUN_TYPES, WIRE_STATUSES, RunDetailSerializer, RunSerializer
 from agents.catalog import agents as agent_catalog
-from agents.queries import MAX_NUMBER, MAX_PAGE, envelope, figures, given, whole, word
-from agents.run_serializers import RUN_TYPES, WIRE_STATUSES, RunDetailSerializer, RunSerializer
 from agents.runs import lifecycle, queries
 from aip import schema
 from aip.errors import Conflict

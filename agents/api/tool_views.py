@@ -10,19 +10,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents.catalog import agents as agent_catalog
-from agents.catalog import tools as tool_catalog
-from agents.models import Tool
-from agents.queries import envelope, given
-from agents.sandbox.client import SandboxUnavailable
-from agents.sandbox.manifest import ToolRejected
-from agents.tool_serializers import (
+from agents.api.params import envelope, given
+from agents.api.tool_serializers import (
     ToolInputSerializer,
     ToolReuploadSerializer,
     ToolScriptSerializer,
     ToolSerializer,
     ToolUploadSerializer,
 )
+from agents.catalog import agents as agent_catalog
+from agents.catalog import tools as tool_catalog
+from agents.models import Tool
+from agents.sandbox.client import SandboxUnavailable
+from agents.sandbox.manifest import ToolRejected
 from aip import schema
 from aip.errors import Conflict, Unavailable
 

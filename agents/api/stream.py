@@ -22,11 +22,11 @@ from rest_framework.exceptions import (
     ValidationError,
 )
 
-from agents import run_form
+from agents.api import multipart
+from agents.api.run_serializers import RunInputSerializer
+from agents.api.subscription import POLL_SECONDS, heard_of
 from agents.catalog import configs
-from agents.hearing import POLL_SECONDS, heard_of
 from agents.models import ENDED, Run, RunEvent
-from agents.run_serializers import RunInputSerializer
 from agents.runs import attachments, events, lifecycle
 from aip import auth, errors
 from aip.db import AWAY, borrowed_connection
@@ -135,7 +135,7 @@ def _read(body: bytes, content_type: str) -> tuple[dict[str, Any], list[attachme
     """What a run is asked for with, and the files that come with it; only a form has some."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == FORM:
-        return run_form.read(body, content_type)
+        return multipart.read(body, content_type)
     if media_type not in JSON_TYPES:
         raise errors.unsupported("application/json, or as multipart/form-data with files")
     return read_object(body), []
