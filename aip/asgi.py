@@ -19,8 +19,8 @@ from django.urls import re_path  # noqa: E402
 
 from agents.api.stream import rejoin_application, run_application  # noqa: E402
 from aip.body_limit import BodyLimit, bound_daphne  # noqa: E402
-from hitl.consumers import patient  # noqa: E402
-from hitl.routing import websocket_urlpatterns  # noqa: E402
+from hitl.console.routing import websocket_urlpatterns  # noqa: E402
+from hitl.console.socket import patient  # noqa: E402
 
 REJOIN = r"^agents/(?P<agent_id>[^/]+)/runs/(?P<run_id>[^/]+)/stream/?$"
 

@@ -16,12 +16,12 @@ PUBLIC: dict[str, Any] = {
 }
 
 urlpatterns = [
-    path("", include("hitl.urls")),  # before agents: /agents/hitl/... looks like /agents/{id}/...
+    path("", include("hitl.api.urls")),  # before agents: /agents/hitl/... looks like /agents/{id}/...
     path("", include("agents.api.urls")),
     re_path(r"^health-check/?$", HealthCheck.as_view()),
     re_path(r"^schema/?$", SpectacularAPIView.as_view(**PUBLIC), name="schema"),
     re_path(r"^docs/?$", SpectacularSwaggerView.as_view(**PUBLIC)),
-    path("admin/", include("hitl.console_urls")),
+    path("admin/", include("hitl.console.urls")),
     path("admin/", admin.site.urls),
     path("admin", RedirectView.as_view(pattern_name="landing")),  # for people, who type addresses
 ]

@@ -33,11 +33,11 @@ from aip.admin import (
     when,
 )
 from aip.db import borrowed_connection
-from hitl import history
-from hitl.differences import Change, differences
+from hitl.console import csv_export
+from hitl.console.diff import Change, differences
+from hitl.console.request_page import conversation
+from hitl.labels import APPROVED_WITH_CHANGES, ASKED, LABELS, OUTCOME, PLACES, RAN, decision_of
 from hitl.models import ANSWERED, ApprovalRequest, Decision, Execution, Source, Status
-from hitl.outcomes import APPROVED_WITH_CHANGES, ASKED, LABELS, OUTCOME, PLACES, RAN, decision_of
-from hitl.request_page import conversation
 from hitl.templatetags.humanize_seconds import seconds
 
 # What the list shows of an edit.
@@ -214,7 +214,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
             except IncorrectLookupParameters:
                 raise BadRequest("A filter has a value that cannot be.") from None
         headers = {"Content-Disposition": 'attachment; filename="history.csv"', "Cache-Control": "no-store"}
-        return StreamingHttpResponse(history.export(found), content_type="text/csv; charset=utf-8", headers=headers)
+        return StreamingHttpResponse(csv_export.export(found), content_type="text/csv; charset=utf-8", headers=headers)
 
     def found(self, term: str) -> Q:
         return has_id(term) | has_id(term, "run_id")

@@ -1,4 +1,4 @@
-"""Open, decide, extend and time out approval requests: with `hitl.endings` and `hitl.executions` the only writer.
+"""Open, decide, extend and time out approval requests: with `hitl.cancellations` and `hitl.executions` the only writer.
 
 Every move is one UPDATE that names the state it expects, so whoever comes second changes nothing.
 """
@@ -17,13 +17,13 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from aip.db import from_now
-from hitl import afterwards, coverage
-from hitl.calls import Call
+from hitl import decision_rules, on_commit
+from hitl.call import Call
+from hitl.exceptions import AlreadyClosed as AlreadyClosed
+from hitl.exceptions import StaleSeal as StaleSeal
+from hitl.exceptions import Unfit as Unfit
+from hitl.exceptions import UnknownRequest as UnknownRequest
 from hitl.models import ApprovalRequest, Decision, Execution, Extension, Source, Status
-from hitl.refusals import AlreadyClosed as AlreadyClosed
-from hitl.refusals import StaleSeal as StaleSeal
-from hitl.refusals import Unfit as Unfit
-from hitl.refusals import UnknownRequest as UnknownRequest
 from hitl.seal import Arguments, storable
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def ask_again(request: ApprovalRequest, call: Call, reason: str) -> ApprovalRequ
     started = ApprovalRequest.objects.filter(pk=request.pk, execution=Execution.STARTED)
     started.update(execution=Execution.UNKNOWN, execution_ended_at=Now())
     settle(request.pk)
-    afterwards.announce(request.pk, request.status)
+    on_commit.announce(request.pk, request.status)
     return _open(
         call,
         timeout_seconds=request.timeout_seconds,
@@ -101,7 +101,7 @@ def _open(call: Call, *, timeout_seconds: float, context: dict[str, Any], **more
     key = {"run_id": call.run_id, "checkpoint_ns": call.checkpoint_ns, "round": new.round}
     request = _seen().get(**key)
     if request.pk == new.pk:
-        afterwards.announce(request.pk, request.status)
+        on_commit.announce(request.pk, request.status)
     return request
 
 
@@ -142,17 +142,17 @@ def decide(
     """
     if decision not in DECIDABLE:
         raise ValueError(f"{decision!r} is not a person's decision")
-    coverage.check_extras(decision, arguments, answer)
+    decision_rules.check_extras(decision, arguments, answer)
     if arguments is not None:
         _check_arguments(request_id, seal, arguments)
 
     def covered(row: ApprovalRequest) -> dict[str, Any]:
-        coverage.check_seal(row, seal)
-        return coverage.what_runs(row, arguments) if decision == Status.APPROVED else {}
+        decision_rules.check_seal(row, seal)
+        return decision_rules.what_runs(row, arguments) if decision == Status.APPROVED else {}
 
     with transaction.atomic():
         # First of all that follows: who holds goes on while others are told. To ring for a closed one does no harm.
-        afterwards.ring(request_id)
+        on_commit.ring(request_id)
         made = close(
             _open_now(request_id),
             decision,
@@ -165,7 +165,7 @@ def decide(
             answer=None if answer is None else storable(answer),
         )
         if made:
-            afterwards.resume(made[0].request.run_id)
+            on_commit.resume(made[0].request.run_id)
     if not made:
         raise _too_late(request_id)
     return made[0]
@@ -176,8 +176,8 @@ def _check_arguments(request_id: UUID, seal: str, arguments: Arguments) -> None:
     asked = pending().filter(pk=request_id).first()
     if asked is None:
         raise _too_late(request_id)
-    coverage.check_seal(asked, seal)
-    coverage.check_arguments(asked, arguments)
+    decision_rules.check_seal(asked, seal)
+    decision_rules.check_arguments(asked, arguments)
 
 
 def _open_now(request_id: UUID) -> QuerySet[ApprovalRequest]:
@@ -212,7 +212,7 @@ def extend(request_id: UUID, *, seconds: int, by: User, source: Source) -> Appro
                 extended_by=by,
                 extended_by_name=by.get_username(),
             )
-            afterwards.announce(row.pk, row.status)
+            on_commit.announce(row.pk, row.status)
     if row is None:
         raise _too_late(request_id)
     logger.info("hitl_extended tool=%s request=%s seconds=%d by=%s", row.tool_name, row.pk, seconds, by.get_username())
@@ -272,6 +272,6 @@ def close(
             Decision(request=row, decision=status, **fields, **run) for row, run in zip(rows, lets_run, strict=True)
         ]
         for decision in Decision.objects.bulk_create(made):
-            afterwards.log(decision.request, decision)
-            afterwards.announce(decision.request.pk, status)
+            on_commit.log(decision.request, decision)
+            on_commit.announce(decision.request.pk, status)
         return made

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from hitl import afterwards
+from hitl import on_commit
 from hitl.models import ApprovalRequest, Execution, Status
 
 
@@ -31,7 +31,7 @@ def end_execution(request_id: UUID, *, execution: Execution, output: str) -> boo
     started = ApprovalRequest.objects.filter(pk=request_id, execution=Execution.STARTED)
     if started.update(execution=execution, execution_ended_at=Now(), settled_at=Now(), output=output) != 1:
         return False
-    afterwards.announce(request_id, Status.APPROVED)
+    on_commit.announce(request_id, Status.APPROVED)
     return True
 
 

@@ -15,8 +15,8 @@ from agents.models import Agent, Run
 from agents.runs import heartbeats, lifecycle
 from agents.runs.worker import Watch
 from hitl import approvals
-from hitl.cards import cards
-from hitl.inbox import Filters, _choices
+from hitl.console.cards import cards
+from hitl.console.inbox import Filters, _choices
 
 WAITING = 20_000
 HISTORY = 100_000

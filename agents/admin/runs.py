@@ -37,8 +37,8 @@ from aip.admin import (
     when,
 )
 from hitl.admin import outcome_badge
+from hitl.labels import OUTCOME
 from hitl.models import ApprovalRequest
-from hitl.outcomes import OUTCOME
 
 CANCEL = "agents.cancel_run"
 RUN_COLOURS: dict[str, str] = {

@@ -17,7 +17,7 @@ from agents.models import AgentTool, SubAgent, Tool, ToolVersion
 from agents.sandbox import client as sandbox
 from agents.sandbox.manifest import ToolRejected
 from aip.db import borrowed_connection
-from hitl import endings
+from hitl import cancellations
 
 MAX_SOURCE_BYTES = 1_000_000
 
@@ -142,7 +142,7 @@ def delete(tool_id: str) -> None:
         tool = living(tool_id)
         Tool.objects.filter(pk=tool.pk).update(deleted_at=Now(), updated_at=Now())
         AgentTool.objects.filter(tool=tool).delete()
-        endings.withdraw_all(tool.pk)
+        cancellations.withdraw_all(tool.pk)
 
 
 def _save(tool: Tool, *, description: str, **fields: Any) -> None:

@@ -40,8 +40,8 @@ from agents.runs import events
 from agents.runs.attempts import Attempt
 from agents.sandbox import client as sandbox
 from aip.db import patiently
-from hitl import approvals, endings, executions, waiting
-from hitl.calls import Call, changes
+from hitl import approvals, cancellations, doorbell, executions
+from hitl.call import Call, changes
 from hitl.models import ApprovalRequest, Execution, Status
 from hitl.seal import storable
 
@@ -185,7 +185,7 @@ class Gate(AgentMiddleware[Any, Any]):
                 if self.attempt.must_park():
                     interrupt("parked")
                 if (left := approvals.seconds_left(approval)) > 0:
-                    waiting.wait(approval.pk, min(left, self.attempt.hold_left()))
+                    doorbell.wait(approval.pk, min(left, self.attempt.hold_left()))
                 approval = patiently(partial(_look, approval.pk))
         return approval
 
@@ -260,7 +260,7 @@ class Gate(AgentMiddleware[Any, Any]):
     def _withdraw(self, request: ToolCallRequest, reason: str) -> ToolMessage:
         """What to tell of a call whose tool was deleted, whatever was or will be decided about it."""
         with self.attempt.writing() as run:
-            last = endings.withdraw(run.pk, namespace(request))
+            last = cancellations.withdraw(run.pk, namespace(request))
             if last is not None and last.output is not None:  # it ran before, and that was told
                 has_failed = last.execution == Execution.FAILED
                 return with_note(tool_message(request.tool_call, last.output, failed=has_failed), last)

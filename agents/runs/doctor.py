@@ -22,7 +22,7 @@ from redis import RedisError
 
 from agents.models import ENDED, REQUEUE_AFTER, Run, Status
 from agents.runs import broker, heartbeats, lifecycle
-from hitl import approvals, endings
+from hitl import approvals, cancellations
 from hitl.models import ApprovalRequest, Execution
 from hitl.models import Status as Asked
 
@@ -166,7 +166,7 @@ def _executions_of_the_dead() -> Iterator[Finding]:
 def _close(stray: QuerySet[ApprovalRequest], what: str, remedy: str) -> Iterator[Finding]:
     found = dict(stray.values_list("pk", "run_id"))
     if found:
-        end = partial(endings.end_with_runs, sorted(set(found.values())), timed_out=False)
+        end = partial(cancellations.end_with_runs, sorted(set(found.values())), timed_out=False)
         yield Finding(f"{what}, {_named(found)}", remedy, end)
 
 

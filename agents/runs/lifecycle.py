@@ -23,7 +23,7 @@ from agents.runs import attachments, broker, checkpoints, events, heartbeats
 from agents.runs.attachments import Attachment
 from agents.runs.attempts import Attempt, Lost, within_limit
 from aip.db import from_now
-from hitl import approvals, endings
+from hitl import approvals, cancellations
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ def _end(
 ) -> None:
     """End runs whose rows are locked. A request that is still open then can have no effect any more."""
     ids = [run.pk for run in ending]
-    endings.end_with_runs(ids, timed_out=timed_out)
+    cancellations.end_with_runs(ids, timed_out=timed_out)
     for run in ending:
         events.append(run, "end", last_event(run.pk))
     Run.objects.filter(pk__in=ids).update(status=status, holder="", completed_at=Now(), updated_at=Now())

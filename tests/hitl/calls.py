@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 from hitl import approvals
-from hitl.calls import Call
+from hitl.call import Call
 from hitl.models import ApprovalRequest
 
 SCHEMA: dict[str, Any] = {

@@ -13,7 +13,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
-from hitl import approvals, executions, waiting
+from hitl import approvals, doorbell, executions
 from hitl.models import EXECUTION_MOVES, MOVES, ApprovalRequest, Decision, Execution, Source, Status
 from hitl.seal import canonical, seal, storable
 from tests.hitl.calls import a_call, open_one
@@ -208,7 +208,7 @@ def test_what_postgresql_cannot_hold_is_replaced_before_it_is_sealed() -> None:
 
 def test_the_bell_rings_for_who_comes_a_moment_late(servers: None) -> None:
     request_id = uuid.uuid4()
-    waiting.wake(request_id)
+    doorbell.wake(request_id)
     began = time.monotonic()
-    waiting.wait(request_id, waiting.SLICE_SECONDS)
-    assert time.monotonic() - began < waiting.SLICE_SECONDS / 2
+    doorbell.wait(request_id, doorbell.SLICE_SECONDS)
+    assert time.monotonic() - began < doorbell.SLICE_SECONDS / 2

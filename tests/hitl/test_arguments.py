@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hitl.arguments import WHOLE, check
+from hitl.argument_schema import WHOLE, check
 
 
 def of(name: str, **schema: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from hitl import approvals, endings, executions
+from hitl import approvals, cancellations, executions
 from hitl.models import ApprovalRequest, Decision, Extension, Source, Status
 from tests.hitl.calls import a_call, open_one
 
@@ -218,7 +218,7 @@ def test_a_call_of_unknown_outcome_is_not_shown_as_merely_approved(operator: Cli
 
 def test_of_a_request_whose_run_failed_at_its_limit_it_is_not_said_that_the_run_went_on(operator: Client) -> None:
     request = open_one()
-    endings.end_with_runs([request.run_id], timed_out=True)
+    cancellations.end_with_runs([request.run_id], timed_out=True)
     for page in ("/admin/inbox/", f"/admin/inbox/{request.pk}/"):
         text = operator.get(page).text
         assert "Its run failed at its own limit of time" in text

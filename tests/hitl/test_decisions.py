@@ -14,9 +14,9 @@ from django.db.models.functions import Now
 
 from aip.trials.private import eventually, says
 from hitl import approvals
-from hitl.arguments import MAX_CHARACTERS, WHOLE
-from hitl.calls import edits
-from hitl.coverage import MAX_ANSWER
+from hitl.argument_schema import MAX_CHARACTERS, WHOLE
+from hitl.call import edits
+from hitl.decision_rules import MAX_ANSWER
 from hitl.models import ApprovalRequest, Decision, Extension, Source, Status
 from tests.conftest import in_threads
 from tests.hitl.calls import a_call, open_one
@@ -201,7 +201,7 @@ def test_a_long_check_of_arguments_keeps_nobody_from_the_request(alice: User, bo
 
 
 def checker() -> psutil.Process | None:
-    return next((child for child in psutil.Process().children() if says(child, "hitl.checker")), None)
+    return next((child for child in psutil.Process().children() if says(child, "hitl.schema_process")), None)
 
 
 # More time

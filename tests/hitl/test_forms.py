@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from hitl.arguments import check
-from hitl.forms import Kind, fields, read
+from hitl.argument_schema import check
+from hitl.console.argument_form import Kind, fields, read
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

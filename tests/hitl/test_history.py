@@ -14,7 +14,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from hitl import approvals, endings, executions, history
+from hitl import approvals, cancellations, executions
+from hitl.console import csv_export
 from hitl.models import ApprovalRequest, Source, Status
 from tests.hitl.calls import a_call, open_one
 from tests.hitl.test_console import client_of
@@ -58,7 +59,7 @@ def test_the_history_speaks_to_people_and_not_in_the_wires_words(alice: User, ad
     for word in (">Out of time<", "Nobody decided in time"):
         assert word in admin_client.get(f"/admin/inbox/{overdue.pk}/card/").text
     approvals.time_out_overdue()
-    endings.end_with_runs([failed.run_id], timed_out=True)
+    cancellations.end_with_runs([failed.run_id], timed_out=True)
     page = admin_client.get(LIST).text
     for word in ("Out of time", "by the clock", "nobody", "over the API"):
         assert word in table_of(page)
@@ -109,14 +110,14 @@ def test_the_list_and_the_export_are_filtered_alike(
 
 def rows_of(requests: Any) -> list[dict[str, str]]:
     async def read() -> str:
-        return "".join([part async for part in history.export(requests)])
+        return "".join([part async for part in csv_export.export(requests)])
 
     return list(csv.DictReader(io.StringIO(asyncio.run(read()))))
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_export_has_every_closed_request_once_the_last_one_first(alice: User, monkeypatch: Any) -> None:
-    monkeypatch.setattr(history, "ROWS", 3)
+    monkeypatch.setattr(csv_export, "ROWS", 3)
     requests = [decided(Status.REJECTED, alice, note=f"note {number}") for number in range(10)]
     # Closed at one moment, as by the sweep.
     first = ApprovalRequest.objects.get(pk=requests[0].pk)
@@ -175,15 +176,15 @@ def test_no_cell_is_a_formula(alice: User, start: str) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_first_part_is_there_when_the_first_rows_are_read(alice: User, monkeypatch: Any) -> None:
-    monkeypatch.setattr(history, "ROWS", 2)
+    monkeypatch.setattr(csv_export, "ROWS", 2)
     for _ in range(6):
         decided(Status.REJECTED, alice)
     reads = []
-    part = history._part
-    monkeypatch.setattr(history, "_part", lambda *args: reads.append(1) or part(*args))
+    part = csv_export._part
+    monkeypatch.setattr(csv_export, "_part", lambda *args: reads.append(1) or part(*args))
 
     async def begin() -> list[str]:
-        async with aclosing(history.export(ApprovalRequest.objects.all())) as parts:
+        async with aclosing(csv_export.export(ApprovalRequest.objects.all())) as parts:
             return [await anext(parts), await anext(parts)]
 
     header, first = asyncio.run(begin())

@@ -11,7 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from aip.db import from_now
-from hitl import approvals, inbox
+from hitl import approvals
+from hitl.console import inbox
 from hitl.models import ApprovalRequest, Decision, Source, Status
 from tests.hitl.calls import open_one
 from tests.hitl.test_console import client_of

@@ -12,10 +12,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from hitl import approvals, precedents
-from hitl.differences import differences
+from hitl import approvals
+from hitl.console import precedents
+from hitl.console.argument_display import Kind, shown
+from hitl.console.diff import differences
 from hitl.models import ApprovalRequest, Source, Status
-from hitl.shapes import Kind, shown
 from tests.hitl.calls import open_one
 
 ASKED = {"to": "jane.doe@example.com", "text": "Welcome"}

@@ -15,14 +15,14 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
 
-from hitl import consumers
+from hitl.console import socket as console_socket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumers, "RECHECK_SECONDS", 0.05)
+    monkeypatch.setattr(console_socket, "RECHECK_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def closed_after(change: Callable[[], Any], cookie: str) -> dict[str, Any]:
     """What the socket says when `change` has been made; it says nothing before."""
 
     async def listen() -> dict[str, Any]:
-        application = consumers.patient(AuthMiddlewareStack(consumers.ConsoleConsumer.as_asgi()))
+        application = console_socket.patient(AuthMiddlewareStack(console_socket.ConsoleConsumer.as_asgi()))
         socket = WebsocketCommunicator(application, "/admin/inbox/socket", headers=[(b"cookie", cookie.encode())])
         assert (await socket.connect())[0]
         assert await socket.receive_nothing(0.3)
@@ -61,7 +61,7 @@ def closed_after(change: Callable[[], Any], cookie: str) -> dict[str, Any]:
     ids=["permission", "active", "logged out", "expired", "password"],
 )
 def test_it_closes_when_its_user_may_not_listen_any_more(change: Callable[[], Any], cookie: str) -> None:
-    assert closed_after(change, cookie) == {"type": "websocket.close", "code": consumers.TRY_AGAIN_LATER}
+    assert closed_after(change, cookie) == {"type": "websocket.close", "code": console_socket.TRY_AGAIN_LATER}
 
 
 def test_it_closes_when_the_database_cannot_tell_whether_it_may_listen(cookie: str) -> None:
@@ -73,4 +73,4 @@ def test_it_closes_when_the_database_cannot_tell_whether_it_may_listen(cookie: s
         said = closed_after(lambda: sql("ALTER TABLE django_session RENAME TO away"), cookie)
     finally:
         sql("ALTER TABLE away RENAME TO django_session")
-    assert said == {"type": "websocket.close", "code": consumers.TRY_AGAIN_LATER}
+    assert said == {"type": "websocket.close", "code": console_socket.TRY_AGAIN_LATER}

@@ -17,9 +17,9 @@ from aip.admin import has_id
 from aip.db import from_now
 from aip.text import visible
 from hitl import approvals
-from hitl.cards import card as read_card
-from hitl.cards import cards
-from hitl.console import DECIDE, may_view, page
+from hitl.console.base import DECIDE, may_view, page
+from hitl.console.cards import card as read_card
+from hitl.console.cards import cards
 from hitl.models import ApprovalRequest
 
 CARDS = 25

@@ -14,12 +14,12 @@ from rest_framework.exceptions import ParseError
 
 from aip.parsers import read_json
 from aip.text import INVISIBLE, visible
+from hitl.api.serializers import MAX_NOTE, SEAL
 from hitl.approvals import DECIDABLE
-from hitl.arguments import properties, required
-from hitl.checker import Errors, Schema
-from hitl.coverage import MAX_ANSWER
+from hitl.argument_schema import properties, required
+from hitl.decision_rules import MAX_ANSWER
+from hitl.schema_process import Errors, Schema
 from hitl.seal import Arguments, canonical, storable
-from hitl.serializers import MAX_NOTE, SEAL
 
 PREFIX = "argument."
 NUMBER = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?", re.ASCII)

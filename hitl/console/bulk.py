@@ -10,13 +10,13 @@ from django.urls import reverse
 
 from aip.text import visible
 from hitl import approvals
-from hitl.cards import cards
-from hitl.console import may_decide, page
-from hitl.forms import problems
-from hitl.inbox import CARDS, Filters
+from hitl.console.argument_form import problems
+from hitl.console.base import may_decide, page
+from hitl.console.cards import cards
+from hitl.console.forms import BulkForm
+from hitl.console.inbox import CARDS, Filters
+from hitl.exceptions import AlreadyClosed, StaleSeal, describe_closing
 from hitl.models import ApprovalRequest, Source, Status
-from hitl.refusals import AlreadyClosed, StaleSeal, describe_closing
-from hitl.words import BulkForm
 
 NOTHING = "Nothing was decided."
 

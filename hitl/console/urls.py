@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.urls import URLPattern, path
 
-from hitl import bulk, console, deciding, inbox, request_page
+from hitl.console import base, bulk, decide, inbox, request_page
 
 
 def page(route: str, view: Callable[..., Any], name: str) -> URLPattern:
@@ -14,11 +14,11 @@ def page(route: str, view: Callable[..., Any], name: str) -> URLPattern:
 
 
 urlpatterns = [
-    page("", console.landing, "landing"),
+    page("", base.landing, "landing"),
     page("inbox/", inbox.inbox, "inbox"),
     page("inbox/bulk/", bulk.bulk, "bulk"),
     page("inbox/<uuid:request_id>/", request_page.detail, "request"),
     page("inbox/<uuid:request_id>/card/", inbox.card, "card"),
-    page("inbox/<uuid:request_id>/decide/", deciding.decide, "decide"),
-    page("inbox/<uuid:request_id>/extend/", deciding.extend, "extend_request"),
+    page("inbox/<uuid:request_id>/decide/", decide.decide, "decide"),
+    page("inbox/<uuid:request_id>/extend/", decide.extend, "extend_request"),
 ]

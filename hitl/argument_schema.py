@@ -9,13 +9,13 @@ from typing import Any
 
 from django.conf import settings
 
-from hitl.checker import MAX_ERRORS, WHOLE, Errors, Schema
+from hitl.schema_process import MAX_ERRORS, WHOLE, Errors, Schema
 from hitl.seal import Arguments, canonical, storable
 
 logger = logging.getLogger(__name__)
 
 MAX_CHARACTERS = 1_000_000
-# A machine that is very busy may take long to start it; `hitl.checker` has a limit of its own.
+# A machine that is very busy may take long to start it; `hitl.schema_process` has a limit of its own.
 CHECKER_SECONDS = 20
 # Where a schema has one of these, its properties alone do not say which arguments there are.
 OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties", "$ref", "allOf", "anyOf", "oneOf")
@@ -76,7 +76,7 @@ def _check(schema: Schema, arguments: Arguments) -> Errors:
     """By a process of its own: a schema is an uploader's, and may take for ever in many ways."""
     try:
         checked = subprocess.run(
-            [sys.executable, "-m", "hitl.checker"],
+            [sys.executable, "-m", "hitl.schema_process"],
             input=json.dumps([schema, arguments]).encode(),
             stdout=subprocess.PIPE,
             cwd=settings.BASE_DIR,

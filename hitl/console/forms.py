@@ -4,9 +4,9 @@ from typing import Any
 
 from django import forms
 
+from hitl.api.serializers import MAX_NOTE
 from hitl.approvals import DECIDABLE
-from hitl.forms import DecisionForm
-from hitl.serializers import MAX_NOTE
+from hitl.console.argument_form import DecisionForm
 
 # Offered beside the operator's own words, which say the rest.
 REASONS = [

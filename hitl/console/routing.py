@@ -1,7 +1,7 @@
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.urls import path, re_path
 
-from hitl.consumers import ConsoleConsumer
+from hitl.console.socket import ConsoleConsumer
 
 
 class Nothing(AsyncWebsocketConsumer):  # type: ignore[misc] # the library has no types

@@ -9,16 +9,16 @@ from django.urls import reverse
 
 from aip.text import visible
 from hitl import approvals
-from hitl.cards import card
-from hitl.checker import Errors
-from hitl.console import is_script, may_decide, may_view
-from hitl.forms import ExtensionForm, fields, problems, read
-from hitl.inbox import Filters, beyond
+from hitl.console.argument_form import ExtensionForm, fields, problems, read
+from hitl.console.base import is_script, may_decide, may_view
+from hitl.console.cards import card
+from hitl.console.forms import ConsoleForm
+from hitl.console.inbox import Filters, beyond
+from hitl.console.request_page import beside, detail_page
+from hitl.exceptions import AlreadyClosed, StaleSeal, Unfit, UnknownRequest, describe_closing
 from hitl.models import ApprovalRequest, Source, Status
-from hitl.refusals import AlreadyClosed, StaleSeal, Unfit, UnknownRequest, describe_closing
-from hitl.request_page import beside, detail_page
+from hitl.schema_process import Errors
 from hitl.seal import Arguments
-from hitl.words import ConsoleForm
 
 SURE = "This tool is marked as destructive: approving it takes a second press."
 

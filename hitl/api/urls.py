@@ -1,6 +1,6 @@
 from django.urls import re_path
 
-from hitl import views
+from hitl.api import views
 
 urlpatterns = [
     re_path(r"^agents/hitl/pending/?$", views.Pending.as_view(), name="pending"),

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Now
 
-from hitl import afterwards, approvals
+from hitl import approvals, on_commit
 from hitl.models import RUN_TIMEOUT_NOTE, ApprovalRequest, Execution, Source, Status
 
 
@@ -26,7 +26,7 @@ def end_with_runs(run_ids: Sequence[UUID], *, timed_out: bool) -> None:
         if timed_out:
             approvals.close(still_open, Status.TIMEOUT_SKIP, operator_input=RUN_TIMEOUT_NOTE, source=Source.TIMEOUT)
         else:
-            afterwards.ring(*_cancel(still_open))
+            on_commit.ring(*_cancel(still_open))
         theirs = ApprovalRequest.objects.filter(run_id__in=run_ids).exclude(status=Status.PENDING)
         began = Q(execution=Execution.STARTED)  # nobody will report of it any more
         theirs.filter(Q(settled_at=None) | began).update(
@@ -55,7 +55,7 @@ def withdraw_all(tool_id: UUID) -> None:
     """
     with transaction.atomic():
         of_tool = ApprovalRequest.objects.filter(tool_id=tool_id, status=Status.PENDING)
-        afterwards.ring(*_cancel(of_tool.select_for_update(no_key=True)))
+        on_commit.ring(*_cancel(of_tool.select_for_update(no_key=True)))
 
 
 def _cancel(open_ones: QuerySet[ApprovalRequest]) -> list[UUID]:
@@ -65,5 +65,5 @@ def _cancel(open_ones: QuerySet[ApprovalRequest]) -> list[UUID]:
         still = ApprovalRequest.objects.filter(pk__in=ids, status=Status.PENDING)
         still.update(status=Status.CANCELLED, closed_at=Now())
     for pk in ids:
-        afterwards.announce(pk, Status.CANCELLED)
+        on_commit.announce(pk, Status.CANCELLED)
     return ids

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from django.db.models import Q, QuerySet
 
 from hitl.approvals import DECIDABLE
-from hitl.differences import Change, differences
+from hitl.console.diff import Change, differences
+from hitl.labels import OUTCOME
 from hitl.models import ApprovalRequest, Status
-from hitl.outcomes import OUTCOME
 
 EARLIER = 5
 

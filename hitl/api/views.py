@@ -14,14 +14,14 @@ from rest_framework.views import APIView
 from aip import schema
 from aip.errors import Conflict
 from hitl import approvals
-from hitl.models import Source, Status
-from hitl.serializers import (
+from hitl.api.serializers import (
     DecidedSerializer,
     DecisionSerializer,
     ExtendedSerializer,
     ExtensionSerializer,
     PendingSerializer,
 )
+from hitl.models import Source, Status
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db import transaction
 from redis import RedisError
 
-from hitl import events, waiting
+from hitl import doorbell, events
 from hitl.models import SHORT_SEAL, ApprovalRequest, Decision
 from hitl.signals import request_closed
 
@@ -28,7 +28,7 @@ def ring(*request_ids: UUID) -> None:
 
 def _wake(*request_ids: UUID) -> None:
     try:
-        waiting.wake(*request_ids)
+        doorbell.wake(*request_ids)
     except RedisError as e:
         logger.warning("Nobody was woken (%s); who holds looks at the rows", type(e).__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import TextChoices
 
 from aip.text import visible
-from hitl.arguments import properties
+from hitl.argument_schema import properties
 from hitl.seal import Arguments
 
 LONG_CHARACTERS = 120

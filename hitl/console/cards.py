@@ -12,9 +12,9 @@ from django.http import Http404
 
 from aip.admin import narrow, pretty
 from aip.text import visible
-from hitl.console import DECIDE
+from hitl.console.base import DECIDE
+from hitl.labels import LABELS, OUTCOME, PLACES, decision_of
 from hitl.models import ApprovalRequest, Decision, Source, Status
-from hitl.outcomes import LABELS, OUTCOME, PLACES, decision_of
 from hitl.seal import Arguments
 
 # Arguments that are longer, in characters of JSON or in lines, are shown in part; their request cannot be approved

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from aip.fields import Object, StrictText
 from hitl.approvals import DECIDABLE
-from hitl.coverage import MAX_ANSWER, NO_ANSWER
+from hitl.decision_rules import MAX_ANSWER, NO_ANSWER
 from hitl.models import SHORT_SEAL, ApprovalRequest, Decision, Status
 
 MAX_NOTE = 20_000

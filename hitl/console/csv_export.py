@@ -12,8 +12,8 @@ from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Coalesce, Left
 
 from aip.db import borrowed_connection
+from hitl.labels import ASKED, OUTCOME, RAN
 from hitl.models import ApprovalRequest
-from hitl.outcomes import ASKED, OUTCOME, RAN
 
 ROWS = 200
 # A spreadsheet's cell holds 32,767.

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from hitl import arguments as schemas
+from hitl import argument_schema as schemas
+from hitl.exceptions import StaleSeal, Unfit
 from hitl.models import SHORT_SEAL, ApprovalRequest, Status
-from hitl.refusals import StaleSeal, Unfit
 from hitl.seal import Arguments, canonical, seal
 
 MAX_ANSWER = 100_000

@@ -8,17 +8,17 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from aip.text import visible
-from hitl.arguments import required
-from hitl.cards import card, what
-from hitl.console import may_view, page
-from hitl.differences import differences
-from hitl.forms import Field, fields
-from hitl.inbox import Filters, beyond
+from hitl.argument_schema import required
+from hitl.console.argument_display import Shown, shown
+from hitl.console.argument_form import Field, fields
+from hitl.console.base import may_view, page
+from hitl.console.cards import card, what
+from hitl.console.diff import differences
+from hitl.console.forms import MORE_TIME, REASONS
+from hitl.console.inbox import Filters, beyond
+from hitl.console.precedents import changes_since, earlier_decisions
+from hitl.labels import PLACES
 from hitl.models import ApprovalRequest
-from hitl.outcomes import PLACES
-from hitl.precedents import changes_since, earlier_decisions
-from hitl.shapes import Shown, shown
-from hitl.words import MORE_TIME, REASONS
 
 Named = TypeVar("Named", Shown, Field)
 # LangChain's words for who speaks.
