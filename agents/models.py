@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from aip.text import visible
+from aip.core.text import visible
 
 
 class Installation(models.Model):

@@ -22,7 +22,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
-from aip.text import visible
+from aip.core.text import visible
 
 LIST_CHARACTERS = 100
 # What a page shows of one text; a browser still scrolls this.

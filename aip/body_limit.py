@@ -7,7 +7,7 @@ import daphne.server
 from daphne.http_protocol import HTTPFactory, WebRequest
 from django.conf import settings
 
-from aip.errors import body
+from aip.core.errors import body
 
 
 class BoundedRequest(WebRequest):  # type: ignore[misc] # the library has no types

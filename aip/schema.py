@@ -67,7 +67,7 @@ EVERYWHERE = (406, 503)
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call] # the library has no types
-    target_class = "aip.auth.ApiKeyAuthentication"
+    target_class = "aip.core.auth.ApiKeyAuthentication"
     name = "ApiKeyAuth"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ from django.templatetags.static import static
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from aip import embedded
+from aip.launcher import embedded
 
 # Every variable that is read here.
 KNOWN: set[str] = set()
@@ -54,7 +54,7 @@ SECRET_KEY = SECRET_KEY or get_random_secret_key()
 DEBUG = False
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS")
-CSRF_FAILURE_VIEW = "aip.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "aip.core.errors.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
@@ -223,12 +223,12 @@ MAX_BODY_SIZE = 8 * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_SIZE
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["aip.auth.ApiKeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["aip.auth.Permitted"],
-    "DEFAULT_PARSER_CLASSES": ["aip.parsers.ObjectParser", "aip.parsers.CurlParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["aip.core.auth.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["aip.core.auth.Permitted"],
+    "DEFAULT_PARSER_CLASSES": ["aip.core.parsers.ObjectParser", "aip.core.parsers.CurlParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "aip.errors.handle",
+    "EXCEPTION_HANDLER": "aip.core.errors.handle",
     "UNAUTHENTICATED_USER": None,
     # `?format=` would choose a renderer; as any parameter that is not known, it is ignored.
     "URL_FORMAT_OVERRIDE": None,
@@ -240,7 +240,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "PARSER_WHITELIST": ["aip.parsers.ObjectParser", "rest_framework.parsers.MultiPartParser"],
+    "PARSER_WHITELIST": ["aip.core.parsers.ObjectParser", "rest_framework.parsers.MultiPartParser"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "agents.api.stream_schema.add_streams",
@@ -268,7 +268,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"()": "aip.logs.Redacting", "format": "{asctime} {levelname} {name}: {message}", "style": "{"}
+        "line": {"()": "aip.core.logs.Redacting", "format": "{asctime} {levelname} {name}: {message}", "style": "{"}
     },
     "filters": {
         "defects": {

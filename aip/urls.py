@@ -26,6 +26,6 @@ urlpatterns = [
     path("admin", RedirectView.as_view(pattern_name="landing")),  # for people, who type addresses
 ]
 
-handler400 = "aip.errors.bad_request"
-handler404 = "aip.errors.not_found"
-handler500 = "aip.errors.server_error"
+handler400 = "aip.core.errors.bad_request"
+handler404 = "aip.core.errors.not_found"
+handler500 = "aip.core.errors.server_error"

@@ -38,9 +38,8 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aip.settings")
 
-from aip import embedded
+from aip.launcher import embedded, private_server
 from aip.management.commands import up
-from aip.trials import private
 from bench import processes
 from bench.client import Client, Cycle, clock
 from bench.seen import seen
@@ -104,7 +103,7 @@ def cycles_at_once(client: Client, number: int, seconds: float) -> tuple[int, fl
     return done, time.monotonic() - began
 
 
-def throughput(client: Client, server: private.Private | None, number: int, seconds: float) -> Figures:
+def throughput(client: Client, server: private_server.Private | None, number: int, seconds: float) -> Figures:
     before = _used(server)
     done, took = cycles_at_once(client, number, seconds)
     after = _used(server)
@@ -120,14 +119,14 @@ def throughput(client: Client, server: private.Private | None, number: int, seco
     return figures
 
 
-def _used(server: private.Private | None) -> dict[str, float]:
+def _used(server: private_server.Private | None) -> dict[str, float]:
     if server is None:
         return {}
     used = processes.processor_seconds(server.process.pid)
     return used | {"busy": processes.busy_seconds(), "client": processes.own_seconds()}
 
 
-def floor(server: private.Private) -> Figures:
+def floor(server: private_server.Private) -> Figures:
     before = _used(server)["PostgreSQL"]
     found = _program(server, "bench.floor", embedded.database_url(server.data_dir), str(FLOOR_CYCLES))
     postgres = 1000 * (_used(server)["PostgreSQL"] - before) / (FLOOR_CYCLES + 1)
@@ -135,7 +134,7 @@ def floor(server: private.Private) -> Figures:
             "all": round(found["processor_ms"] + postgres, 2)}  # fmt: skip
 
 
-def _program(server: private.Private, module: str, *args: str) -> Figures:
+def _program(server: private_server.Private, module: str, *args: str) -> Figures:
     """The JSON that another program prints, which has the server's environment."""
     command = [sys.executable, "-m", module, *args]
     said = subprocess.run(command, env=up.environment(server.data_dir), capture_output=True, text=True, check=True)
@@ -143,16 +142,16 @@ def _program(server: private.Private, module: str, *args: str) -> Figures:
     return found
 
 
-def park_others(client: Client, server: private.Private, number: int) -> None:
+def park_others(client: Client, server: private_server.Private, number: int) -> None:
     """Until so many requests wait, each of a run of its own that is parked."""
     waiting = "SELECT count(*) FROM agents_run WHERE status = 'waiting'"
     missing = number - server.rows(waiting)[0][0]
     with ThreadPoolExecutor(STARTERS) as starters:
         list(starters.map(lambda _: client.start_detached(), range(missing)))
-    private.eventually(lambda: server.rows(waiting)[0][0] >= number, 120 + number / 10)
+    private_server.eventually(lambda: server.rows(waiting)[0][0] >= number, 120 + number / 10)
 
 
-def among(client: Client, server: private.Private | None, others: int, samples: int) -> Figures:
+def among(client: Client, server: private_server.Private | None, others: int, samples: int) -> Figures:
     """Everything that others who wait might slow down."""
     figures: Figures = {"others": others}
     if server and others:
@@ -170,7 +169,7 @@ def among(client: Client, server: private.Private | None, others: int, samples: 
     return figures
 
 
-def measure(client: Client, server: private.Private | None, args: argparse.Namespace) -> Figures:
+def measure(client: Client, server: private_server.Private | None, args: argparse.Namespace) -> Figures:
     cycles_at_once(client, 8, 3)  # what a process does once is not counted
     figures: Figures = {"throughput": {}, "among": []}
     for number in AT_ONCE:
@@ -230,7 +229,7 @@ def main() -> None:
     with ExitStack() as stack:
         server = None
         if args.url is None:
-            server = stack.enter_context(private.running(HITL_HOLD_SECONDS=str(HOLD_SECONDS)))
+            server = stack.enter_context(private_server.running(HITL_HOLD_SECONDS=str(HOLD_SECONDS)))
             args.url, args.key = server.url, server.key
         else:
             args.others = [0]

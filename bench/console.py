@@ -21,8 +21,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aip.settings")
 import psycopg
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from aip import embedded
-from aip.trials import private
+from aip.launcher import embedded, private_server
 from bench.client import Client, clock
 from bench.seen import committed
 
@@ -53,7 +52,7 @@ NOTE = """() => {
 WAIT_MS = 10_000
 
 
-def log_in(browser: Browser, server: private.Private) -> Page:
+def log_in(browser: Browser, server: private_server.Private) -> Page:
     page = browser.new_page()
     page.goto(f"{server.url}/admin/")
     page.fill("[name=username]", "operator")
@@ -72,7 +71,7 @@ def first_paint(page: Page, url: str, samples: int) -> float:
     return statistics.median(found[1:])
 
 
-def fill(server: private.Private, original: str, waiting: int) -> None:
+def fill(server: private_server.Private, original: str, waiting: int) -> None:
     here = server.rows("SELECT count(*) FROM hitl_approvalrequest WHERE status = 'pending'")[0][0]
     server.rows(COPY, waiting - here, original)
     # What PostgreSQL does by itself within a minute.
@@ -80,7 +79,7 @@ def fill(server: private.Private, original: str, waiting: int) -> None:
         connection.execute("ANALYZE hitl_approvalrequest")
 
 
-def seen(client: Client, server: private.Private, page: Page, samples: int) -> dict[str, float]:
+def seen(client: Client, server: private_server.Private, page: Page, samples: int) -> dict[str, float]:
     """From the commit to the card on the open inbox."""
     page.goto(f"{server.url}/admin/inbox/")
     page.evaluate(NOTE)
@@ -100,7 +99,7 @@ def seen(client: Client, server: private.Private, page: Page, samples: int) -> d
 
 
 def measure(waiting: list[int], samples: int) -> dict[str, Any]:
-    with private.running() as server, clock() as heard, sync_playwright() as playwright:
+    with private_server.running() as server, clock() as heard, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page, client = log_in(browser, server), Client(server.url, server.key, heard)
         figures: dict[str, Any] = {"seen": seen(client, server, page, samples), "inbox": {}, "request": {}}

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
-from aip import embedded
-from aip.trials.private import Private
+from aip.launcher import embedded
+from aip.launcher.private_server import Private
 from bench.client import Client
 
 SAMPLES = 20

@@ -32,7 +32,7 @@ from aip.admin import (
     table,
     when,
 )
-from aip.db import borrowed_connection
+from aip.core.db import borrowed_connection
 from hitl.console import csv_export
 from hitl.console.diff import Change, differences
 from hitl.console.request_page import conversation

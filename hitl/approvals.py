@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from aip.db import from_now
+from aip.core.db import from_now
 from hitl import decision_rules, on_commit
 from hitl.call import Call
 from hitl.exceptions import AlreadyClosed as AlreadyClosed

@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
-from aip import hints
+from aip.core import pubsub
 
 GROUP = "hitl.requests"
 
 
 def announce(request_id: UUID, status: str) -> None:
-    hints.send(GROUP, {"type": "request.changed", "id": str(request_id), "status": str(status)})
+    pubsub.send(GROUP, {"type": "request.changed", "id": str(request_id), "status": str(status)})

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from aip.text import visible
+from aip.core.text import visible
 from hitl.seal import Arguments
 
 # Characters of a seal that people are shown.

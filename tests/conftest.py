@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
 
-from aip import embedded
+from aip.launcher import embedded
 from tests import listener, live, model_server
 
 

@@ -14,10 +14,9 @@ import httpx
 import psutil
 import psycopg
 
-from aip import embedded
+from aip.launcher import embedded, private_server
+from aip.launcher.private_server import eventually
 from aip.management.commands import up
-from aip.trials import private
-from aip.trials.private import eventually
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TOOLS = Path(__file__).resolve().parent / "tools"
@@ -27,10 +26,10 @@ T = TypeVar("T")
 Event = dict[str, Any]
 
 
-class Live(private.Private):
+class Live(private_server.Private):
     """A server, and its client."""
 
-    def __init__(self, server: private.Private) -> None:
+    def __init__(self, server: private_server.Private) -> None:
         super().__init__(server.process, server.url, server.data_dir)
         self.client = self.http()
 
@@ -165,7 +164,7 @@ class Stream:
 @contextmanager
 def running(port: int = 0, **env: str) -> Iterator[Live]:
     """`manage.py up` with all that it starts, in a directory of its own."""
-    with private.running(port, **env) as server:
+    with private_server.running(port, **env) as server:
         try:
             yield Live(server)
         finally:

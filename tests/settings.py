@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from aip import data_dir
+from aip.launcher import data_dir
 
 # Not pytest's own temporary directory: as root PostgreSQL's user has to pass through it.
 os.environ["AIP_DATA_DIR"] = tempfile.mkdtemp(prefix="aip-test-", dir="/tmp")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from aip import children, embedded
+from aip.launcher import embedded, processes
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
@@ -136,7 +136,7 @@ def test_its_services_migrate_start_and_become_healthy(data_dir):
             service = OURS[name]
             command = [part.replace("8000", str(port)) for part in service["command"]]
             command[0] = str(shutil.which(command[0], path=environment(data_dir, service)["PATH"]))
-            process = children.spawn(
+            process = processes.spawn(
                 command, cwd=CHECKOUT, env=environment(data_dir, service), output=subprocess.DEVNULL
             )
             if name == "migrate":
@@ -151,4 +151,4 @@ def test_its_services_migrate_start_and_become_healthy(data_dir):
         assert subprocess.run([sys.executable, *check], timeout=10).returncode == 0
         assert [process.poll() for process in started] == [None, None, None]
     finally:
-        children.end(started)
+        processes.end(started)

@@ -18,16 +18,16 @@ import psycopg
 import pytest
 import redis
 
-from aip import children, embedded
-from aip.data_dir import SECRETS, CannotStart, account, claim, may
-from aip.trials.private import says
+from aip.launcher import embedded, processes
+from aip.launcher.data_dir import SECRETS, CannotStart, account, claim, may
+from aip.launcher.private_server import says
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 AS_ROOT = os.geteuid() == 0
 HOLD = """
 import sys, time
 from pathlib import Path
-from aip import embedded
+from aip.launcher import embedded
 with embedded.running(Path(sys.argv[1])):
     print("running", flush=True)
     time.sleep(60)
@@ -44,7 +44,7 @@ def eventually(fact: Callable[[], bool], seconds: float = 10) -> bool:
 
 
 def working_in(directory: Path) -> list[psutil.Process]:
-    return children.matching(lambda process: Path(process.cwd()).is_relative_to(directory))
+    return processes.matching(lambda process: Path(process.cwd()).is_relative_to(directory))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_what_a_killed_server_left_is_ended_and_its_data_kept(used):
         postmaster.wait()
         again = embedded.start_postgres(used)
         try:
-            assert children.is_gone(left)
+            assert processes.is_gone(left)
             assert sql(used, "TABLE kept") == 7
             sql(used, "DROP TABLE kept")
         finally:
@@ -171,7 +171,7 @@ def test_a_living_postmaster_that_nobody_holds_is_taken_over(used):
 
 
 def test_a_stale_pid_file_with_the_number_of_a_living_stranger_is_no_obstacle(used):
-    stranger = children.spawn(["sleep", "60"], account=account())
+    stranger = processes.spawn(["sleep", "60"], account=account())
     try:
         stale = f"{stranger.pid}\n{used / 'postgres'}\n1700000000\n5432\n{embedded.socket_dir(used)}\n"
         (used / "postgres" / "postmaster.pid").write_text(stale)
@@ -179,7 +179,7 @@ def test_a_stale_pid_file_with_the_number_of_a_living_stranger_is_no_obstacle(us
             assert sql(used, "SELECT 1") == 1
         assert stranger.poll() is None
     finally:
-        children.end([stranger])
+        processes.end([stranger])
 
 
 def test_an_interrupted_initialisation_is_begun_again(place):

@@ -16,7 +16,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from aip import embedded
+from aip.launcher import embedded
 from bench.seen import log_in
 from tests.conftest import in_threads
 from tests.listener import Listener

@@ -9,7 +9,7 @@ from django.test import Client
 
 from agents.catalog import agents as agent_catalog
 from agents.models import Run
-from aip.users import MASTER
+from aip.core.users import MASTER
 from tests.test_statements import upload
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from aip import embedded
+from aip.launcher import embedded
 from tests.chaos.parked import many_parked
 from tests.conftest import in_threads
 from tests.listener import Listener

@@ -20,12 +20,12 @@ import psutil
 import psycopg
 import pytest
 
-from aip import embedded
-from aip.children import is_gone
-from aip.data_dir import SECRETS, CannotStart
+from aip.launcher import embedded
+from aip.launcher.data_dir import SECRETS, CannotStart
+from aip.launcher.private_server import says
+from aip.launcher.processes import is_gone
+from aip.launcher.supervisor import STEADY_SECONDS, Child
 from aip.management.commands.up import find_address
-from aip.supervisor import STEADY_SECONDS, Child
-from aip.trials.private import says
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 OURS = ("DATABASE_URL", "REDIS_URL", "AIP_", "DJANGO_", "ALLOWED_HOSTS", "HITL_")

@@ -5,7 +5,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from aip.users import MASTER, OPERATOR, make_users
+from aip.core.users import MASTER, OPERATOR, make_users
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aip import embedded
+from aip.launcher import embedded
 from tests.listener import Listener
 from tests.live import OPENAI_KEY, Live
 from tests.model_server import Body, ModelServer, calls, says, tool_call, tool_results

@@ -10,7 +10,7 @@ from agents.catalog import agents as agent_catalog
 from agents.catalog import configs, model_choice, subagents
 from agents.llm import chat_models
 from agents.models import Agent, Tool
-from aip.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
+from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
 
 
 class Reference(serializers.Serializer[Any]):

@@ -13,7 +13,7 @@ from agents.catalog import agents as agent_catalog
 from agents.catalog import configs
 from agents.models import Agent
 from aip import schema
-from aip.errors import Conflict
+from aip.core.errors import Conflict
 
 
 def _shown(agent: Agent, message: str = "ok") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from rest_framework.exceptions import ParseError, ValidationError
 
 from agents.runs.attachments import Attachment
-from aip.parsers import read_json
+from aip.core.parsers import read_json
 from hitl.seal import storable
 
 # Sent as JSON within their parts.

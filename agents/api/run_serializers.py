@@ -7,7 +7,7 @@ from rest_framework import serializers
 from agents.catalog import configs
 from agents.models import Run, Status
 from agents.runs import queries
-from aip.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
+from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
 
 RUN_TYPES = ("manual", "schedule")
 WIRE_STATUSES = tuple(queries.STATUSES)

@@ -11,7 +11,7 @@ from agents.api.run_serializers import RUN_TYPES, WIRE_STATUSES, RunDetailSerial
 from agents.catalog import agents as agent_catalog
 from agents.runs import lifecycle, queries
 from aip import schema
-from aip.errors import Conflict
+from aip.core.errors import Conflict
 
 PAGE = 20
 

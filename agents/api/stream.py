@@ -28,9 +28,9 @@ from agents.api.subscription import POLL_SECONDS, heard_of
 from agents.catalog import configs
 from agents.models import ENDED, Run, RunEvent
 from agents.runs import attachments, events, lifecycle
-from aip import auth, errors
-from aip.db import AWAY, borrowed_connection
-from aip.parsers import read_object
+from aip.core import auth, errors
+from aip.core.db import AWAY, borrowed_connection
+from aip.core.parsers import read_object
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents.models import Tool
-from aip.fields import MAX_TEXT, StrictText
+from aip.core.fields import MAX_TEXT, StrictText
 
 MAX_TAGS = 10_000  # characters
 

@@ -24,7 +24,7 @@ from agents.models import Tool
 from agents.sandbox.client import SandboxUnavailable
 from agents.sandbox.manifest import ToolRejected
 from aip import schema
-from aip.errors import Conflict, Unavailable
+from aip.core.errors import Conflict, Unavailable
 
 
 def _shown(tool: Tool, message: str = "ok") -> Response:

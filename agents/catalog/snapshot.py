@@ -9,7 +9,7 @@ from agents.catalog import configs, model_choice, subagents
 from agents.llm import chat_models
 from agents.loop.engine import ToolSpec
 from agents.models import Agent, AgentTool, Tool, ToolVersion
-from aip.db import one_moment
+from aip.core.db import one_moment
 
 Spec = dict[str, Any]
 

@@ -16,7 +16,7 @@ from agents.catalog import subagents
 from agents.models import AgentTool, SubAgent, Tool, ToolVersion
 from agents.sandbox import client as sandbox
 from agents.sandbox.manifest import ToolRejected
-from aip.db import borrowed_connection
+from aip.core.db import borrowed_connection
 from hitl import cancellations
 
 MAX_SOURCE_BYTES = 1_000_000

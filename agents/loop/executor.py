@@ -16,7 +16,7 @@ from agents.loop.token_stream import Tokens
 from agents.models import Run, Status
 from agents.runs import attempts, checkpoints, events, lifecycle
 from agents.runs.attempts import Attempt, Lost
-from aip.db import AWAY, patiently
+from aip.core.db import AWAY, patiently
 
 logger = logging.getLogger(__name__)
 

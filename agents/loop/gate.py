@@ -39,7 +39,7 @@ from agents.models import Run
 from agents.runs import events
 from agents.runs.attempts import Attempt
 from agents.sandbox import client as sandbox
-from aip.db import patiently
+from aip.core.db import patiently
 from hitl import approvals, cancellations, doorbell, executions
 from hitl.call import Call, changes
 from hitl.models import ApprovalRequest, Execution, Status

@@ -7,7 +7,7 @@ from uuid import uuid4
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
 from agents.loop.engine import MAX_CALLS, StepLimitReached
-from aip.parsers import MAX_DEPTH, is_deeper_than
+from aip.core.parsers import MAX_DEPTH, is_deeper_than
 from hitl.call import edits
 from hitl.models import ApprovalRequest, Status
 from hitl.seal import storable

@@ -5,7 +5,7 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 
 from agents.runs import events
 from agents.runs.attempts import Attempt
-from aip.db import patiently
+from aip.core.db import patiently
 
 
 class Steps:

@@ -15,7 +15,7 @@ from agents.loop.messages import tool_message
 from agents.loop.steps import Steps, namespace
 from agents.runs import events
 from agents.sandbox.client import ToolFailed
-from aip.db import patiently
+from aip.core.db import patiently
 from hitl.seal import storable
 
 NO_ANSWER = "(The agent ended without a text.)"

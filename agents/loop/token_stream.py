@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 from agents.loop.engine import UnreadableCall
 from agents.runs import events
-from aip import hints
+from aip.core import pubsub
 
 # Pieces are sent together, so that a fast model is no flood of messages.
 FLUSH_SECONDS = 0.08
@@ -73,7 +73,7 @@ class Tokens(BaseCallbackHandler):
         """Send what there is, unless something is under way: two pieces at once may change places."""
         if self.run_id and self._text and (self._sent is None or self._sent.done()):
             message = {"type": "run.said", "event": events.token(self._text)}
-            self._sent = hints.send(events.group(self.run_id), message)
+            self._sent = pubsub.send(events.group(self.run_id), message)
             self._text, self._flushed = "", time.monotonic()
 
     def _wait(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rest_framework.exceptions import ValidationError
 
 from agents.models import Run, RunFile
-from aip.errors import TooLarge
+from aip.core.errors import TooLarge
 
 MAX_FILES = 10
 MAX_FILE_BYTES = 4 * 1024**2

@@ -18,7 +18,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
 from agents.runs.attempts import FENCE, Attempt
-from aip.db import patiently
+from aip.core.db import patiently
 
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 

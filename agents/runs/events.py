@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from langchain_core.messages import AIMessage
 
 from agents.models import Run
-from aip import hints
+from aip.core import pubsub
 from hitl.models import ANSWERED, SHORT_SEAL, ApprovalRequest, Status
 from hitl.seal import storable
 
@@ -58,7 +58,7 @@ def append(run: Any, key: str, payload: Payload) -> bool:
         if cursor.rowcount == 0:
             return False
     # A hint to those who follow; they read the row.
-    transaction.on_commit(lambda: hints.send(group(run.pk), {"type": "run.changed"}), robust=True)
+    transaction.on_commit(lambda: pubsub.send(group(run.pk), {"type": "run.changed"}), robust=True)
     return True
 
 

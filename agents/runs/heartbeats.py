@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from agents.models import Heartbeat
-from aip.db import borrowed_connection
+from aip.core.db import borrowed_connection
 
 logger = logging.getLogger(__name__)
 

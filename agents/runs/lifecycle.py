@@ -22,7 +22,7 @@ from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, Status
 from agents.runs import attachments, broker, checkpoints, events, heartbeats
 from agents.runs.attachments import Attachment
 from agents.runs.attempts import Attempt, Lost, within_limit
-from aip.db import from_now
+from aip.core.db import from_now
 from hitl import approvals, cancellations
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from rest_framework import serializers
 
-from aip.fields import Object, StrictText
+from aip.core.fields import Object, StrictText
 from hitl.approvals import DECIDABLE
 from hitl.decision_rules import MAX_ANSWER, NO_ANSWER
 from hitl.models import SHORT_SEAL, ApprovalRequest, Decision, Status

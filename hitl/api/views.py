@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from aip import schema
-from aip.errors import Conflict
+from aip.core.errors import Conflict
 from hitl import approvals
 from hitl.api.serializers import (
     DecidedSerializer,

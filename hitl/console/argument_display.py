@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import TextChoices
 
-from aip.text import visible
+from aip.core.text import visible
 from hitl.argument_schema import properties
 from hitl.seal import Arguments
 

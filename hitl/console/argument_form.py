@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from rest_framework.exceptions import ParseError
 
-from aip.parsers import read_json
-from aip.text import INVISIBLE, visible
+from aip.core.parsers import read_json
+from aip.core.text import INVISIBLE, visible
 from hitl.api.serializers import MAX_NOTE, SEAL
 from hitl.approvals import DECIDABLE
 from hitl.argument_schema import properties, required

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from aip.text import visible
+from aip.core.text import visible
 from hitl import approvals
 from hitl.console.argument_form import problems
 from hitl.console.base import may_decide, page

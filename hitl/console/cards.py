@@ -11,7 +11,7 @@ from django.db.models.functions import Cast, Length, Now
 from django.http import Http404
 
 from aip.admin import narrow, pretty
-from aip.text import visible
+from aip.core.text import visible
 from hitl.console.base import DECIDE
 from hitl.labels import LABELS, OUTCOME, PLACES, decision_of
 from hitl.models import ApprovalRequest, Decision, Source, Status

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Coalesce, Left
 
-from aip.db import borrowed_connection
+from aip.core.db import borrowed_connection
 from hitl.labels import ASKED, OUTCOME, RAN
 from hitl.models import ApprovalRequest
 

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from aip.text import visible
+from aip.core.text import visible
 from hitl import approvals
 from hitl.console.argument_form import ExtensionForm, fields, problems, read
 from hitl.console.base import is_script, may_decide, may_view

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from aip.text import visible
+from aip.core.text import visible
 from hitl.seal import Arguments, canonical
 
 # Texts of more lines are shown whole, one after the other: comparing them line by line may take for ever.

@@ -14,8 +14,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from aip.admin import has_id
-from aip.db import from_now
-from aip.text import visible
+from aip.core.db import from_now
+from aip.core.text import visible
 from hitl import approvals
 from hitl.console.base import DECIDE, may_view, page
 from hitl.console.cards import card as read_card

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from aip.text import visible
+from aip.core.text import visible
 from hitl.argument_schema import required
 from hitl.console.argument_display import Shown, shown
 from hitl.console.argument_form import Field, fields

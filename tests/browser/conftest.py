@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, StorageState, sync_playwright
 
-from aip import embedded
+from aip.launcher import embedded
 from tests.live import CHECKOUT, Live
 
 # Chromium must not look for its maker's servers: there is no way out of where tests run.

@@ -8,7 +8,7 @@ import httpx
 import psutil
 import redis
 
-from aip import embedded
+from aip.launcher import embedded
 from tests.live import Live, eventually
 
 # The pools of the processes have a fixed size, and may not be full yet when the first count is taken.

@@ -4,8 +4,8 @@ import resource
 import subprocess
 import sys
 
-from aip.trials.drill import Drill, Plan
-from aip.trials.listener import listening
+from aip.drill.drill import Drill, Plan
+from aip.drill.listener import listening
 from tests.live import CHECKOUT, Live
 
 

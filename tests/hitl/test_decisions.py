@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
-from aip.trials.private import eventually, says
+from aip.launcher.private_server import eventually, says
 from hitl import approvals
 from hitl.argument_schema import MAX_CHARACTERS, WHOLE
 from hitl.call import edits

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from aip.db import from_now
+from aip.core.db import from_now
 from hitl import approvals
 from hitl.console import inbox
 from hitl.models import ApprovalRequest, Decision, Source, Status

@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis import RedisError
 
 from agents.runs import heartbeats, lifecycle
-from aip.db import borrowed_connection
+from aip.core.db import borrowed_connection
 from hitl import approvals
 
 logger = logging.getLogger(__name__)

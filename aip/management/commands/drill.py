@@ -8,10 +8,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
-from aip.trials.account import Account
-from aip.trials.drill import Drill, Plan
-from aip.trials.listener import listening
-from aip.trials.private import running
+from aip.drill.drill import Drill, Plan
+from aip.drill.listener import listening
+from aip.drill.report import Account
+from aip.launcher.private_server import running
 
 SHOWN = 10
 

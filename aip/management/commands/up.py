@@ -16,9 +16,9 @@ import psutil
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from aip import children, embedded
-from aip.data_dir import CannotStart, claim
-from aip.supervisor import Child, say, stop, tend
+from aip.launcher import embedded, processes
+from aip.launcher.data_dir import CannotStart, claim
+from aip.launcher.supervisor import Child, say, stop, tend
 
 MANAGE = settings.BASE_DIR / "manage.py"
 MIGRATE_SECONDS = 600.0
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         parser.add_argument("--demo", action="store_true", help="make a demonstration agent and run it")
 
     def handle(self, *, host: str, port: int, data_dir: Path, demo: bool, **_options: Any) -> None:
-        children.stop_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        processes.stop_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         data_dir = data_dir.absolute()
         try:
             address, port = find_address(host, port)
@@ -56,7 +56,7 @@ class Command(BaseCommand):
                 run(data_dir, address, port, demo=demo)
         except CannotStart as e:
             raise CommandError(str(e)) from None
-        except children.Stopped:
+        except processes.Stopped:
             say("stopped")
 
 
@@ -107,7 +107,7 @@ def end_left_overs(data_dir: Path) -> None:
     def is_left_over(process: psutil.Process) -> bool:
         return process.environ().get(MARK) == str(data_dir)
 
-    left = children.end_left_overs(is_left_over)
+    left = processes.end_left_overs(is_left_over)
     if left:
         raise CannotStart(f"Process {left[0].pid} of an earlier start cannot be ended. End it first.")
 
@@ -141,8 +141,8 @@ def migrate(data_dir: Path, env: dict[str, str]) -> None:
     with embedded.open_log(log) as output:
         written = output.tell()
         command: list[str | Path] = [sys.executable, MANAGE, "migrate", "--no-input"]
-        process = children.spawn(command, cwd=settings.BASE_DIR, env=env, output=output)
-    status = children.finish(process, MIGRATE_SECONDS)
+        process = processes.spawn(command, cwd=settings.BASE_DIR, env=env, output=output)
+    status = processes.finish(process, MIGRATE_SECONDS)
     if status != 0:
         raise CannotStart(f"The database cannot be migrated: {embedded.told(log, written)}")
 
@@ -156,7 +156,7 @@ def start_ours(family: list[Child], env: dict[str, str], address: str, port: int
         "web": ["-m", "daphne", "-b", address, "-p", str(port), "aip.asgi:application"],
     }
     for name, command in commands.items():
-        start = partial(children.spawn, [sys.executable, *command], cwd=settings.BASE_DIR, env=env)
+        start = partial(processes.spawn, [sys.executable, *command], cwd=settings.BASE_DIR, env=env)
         child = Child(name, start, STOP_STEPS)
         family.append(child)
         child.begin()
@@ -205,11 +205,11 @@ def where(variable: str, path: Path) -> str:
 
 
 def run_demo(family: list[Child], env: dict[str, str]) -> None:
-    process = children.spawn([sys.executable, MANAGE, "demo"], cwd=settings.BASE_DIR, env=env)
+    process = processes.spawn([sys.executable, MANAGE, "demo"], cwd=settings.BASE_DIR, env=env)
     try:
         while process.poll() is None:
             tend(family, TEND_SECONDS)
     finally:
-        children.end([process])
+        processes.end([process])
     if process.returncode:
         say("The demonstration did not succeed; the server goes on.")

@@ -10,7 +10,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from aip.users import MASTER
+from aip.core.users import MASTER
 
 if TYPE_CHECKING:  # DRF's views import this module
     from rest_framework.views import APIView

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from aip.trials.private import Private
+from aip.launcher.private_server import Private
 
 
 class Request(NamedTuple):

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from aip import children
+from aip.launcher import processes
 
 SYSTEM_USER = "aip"
 SECRETS = ("master-api-key", "operator-password", "django-secret-key", "postgres-password")
@@ -106,7 +106,7 @@ def account() -> pwd.struct_passwd | None:
 
 def may(user: pwd.struct_passwd | None, right: str, path: Path) -> bool:
     """Whether `user` has `right`, one of `test`'s letters, on `path`: asked of the kernel."""
-    return children.finish(children.spawn(["test", right, path], account=user), PROBE_SECONDS) == 0
+    return processes.finish(processes.spawn(["test", right, path], account=user), PROBE_SECONDS) == 0
 
 
 def private_dir(path: Path, user: pwd.struct_passwd | None) -> Path:

@@ -21,7 +21,7 @@ import psutil
 import psycopg
 from django.conf import settings
 
-from aip import children, embedded
+from aip.launcher import embedded, processes
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -64,7 +64,7 @@ class Private:
     def children(self, name: str) -> list[psutil.Process]:
         """The living processes that `up` started, by a part of their command line."""
         found = psutil.Process(self.process.pid).children()
-        return [child for child in found if not children.is_gone(child) and says(child, name)]
+        return [child for child in found if not processes.is_gone(child) and says(child, name)]
 
     def child(self, name: str) -> psutil.Process:
         """The process of that name; one that was killed is waited for."""
@@ -74,7 +74,7 @@ class Private:
         """Kill a process of `up`, which starts it again, and wait until it is gone."""
         victim = self.child(name)
         victim.kill()
-        eventually(lambda: children.is_gone(victim))
+        eventually(lambda: processes.is_gone(victim))
 
 
 def says(process: psutil.Process, word: str) -> bool:
@@ -97,7 +97,7 @@ def running(port: int = 0, **env: str) -> Iterator[Private]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(OURS) and key not in THEIRS}
     try:
         with log.open("wb") as output:
-            process = children.spawn(
+            process = processes.spawn(
                 [sys.executable, "manage.py", "up", "--data-dir", data_dir, "--port", str(port)],
                 # So that it ends all that it started when we are killed.
                 death_signal=signal.SIGTERM,
@@ -108,7 +108,7 @@ def running(port: int = 0, **env: str) -> Iterator[Private]:
         try:
             yield Private(process, eventually(lambda: _address(process, log), START_SECONDS), data_dir)
         finally:
-            children.end([process], (signal.SIGTERM, STOP_SECONDS))
+            processes.end([process], (signal.SIGTERM, STOP_SECONDS))
     finally:
         shutil.rmtree(data_dir)
         log.unlink()

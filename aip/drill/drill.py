@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 import redis
 
-from aip import embedded
-from aip.trials.account import Account, take
-from aip.trials.listener import Listener
-from aip.trials.private import Private, eventually
+from aip.drill.listener import Listener
+from aip.drill.report import Account, take
+from aip.launcher import embedded
+from aip.launcher.private_server import Private, eventually
 
 TOOL = Path(__file__).with_name("reporting_tool.py")
 # The server's processes, by a part of their command lines.

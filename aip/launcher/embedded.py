@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import psycopg
 
-from aip import children
-from aip.data_dir import ELSEWHERE, CannotStart, account, check_reachable, claim, may, private_dir
+from aip.launcher import processes
+from aip.launcher.data_dir import ELSEWHERE, CannotStart, account, check_reachable, claim, may, private_dir
 
 POSTGRES_MAJOR = "18"
 POSTGRES_OPTIONS = ("listen_addresses=", "max_connections=200", "shared_buffers=64MB")
@@ -76,8 +76,8 @@ def remove_sockets(data_dir: Path) -> None:
         socket_dir(data_dir).rmdir()
 
 
-def stop(*processes: subprocess.Popen[bytes]) -> None:
-    children.end(processes, *STOP_STEPS)
+def stop(*servers: subprocess.Popen[bytes]) -> None:
+    processes.end(servers, *STOP_STEPS)
 
 
 def programs(data_dir: Path, user: pwd.struct_passwd | None) -> tuple[Path, Path]:
@@ -148,7 +148,7 @@ def plain_errors(name: str) -> Iterator[None]:
 
 
 def end_left_overs(homes: set[Path], names: set[str]) -> None:
-    left = children.end_left_overs(lambda p: Path(p.cwd()) in homes and p.name() in names)
+    left = processes.end_left_overs(lambda p: Path(p.cwd()) in homes and p.name() in names)
     if left:
         raise CannotStart(f"Process {left[0].pid} still works in {left[0].cwd()} and cannot be ended. End it first.")
 
@@ -173,9 +173,9 @@ def make_cluster(data_dir: Path, bin_dir: Path, user: pwd.struct_passwd | None, 
     with open_log(log) as output:
         written = output.tell()
         command: list[str | Path] = [bin_dir / "initdb", "-D", new, *options]
-        process = children.spawn(command, account=user, cwd=new, env=ENVIRONMENT, stdin=password, output=output)
+        process = processes.spawn(command, account=user, cwd=new, env=ENVIRONMENT, stdin=password, output=output)
         os.close(password)
-        if children.finish(process, START_SECONDS) != 0:
+        if processes.finish(process, START_SECONDS) != 0:
             raise CannotStart(f"PostgreSQL's data directory cannot be made: {told(log, written)}")
     new.rename(new.with_name("postgres"))
 
@@ -202,13 +202,13 @@ def launch(
 ) -> subprocess.Popen[bytes]:
     with open_log(log) as output:
         written = output.tell()
-        process = children.spawn(
+        process = processes.spawn(
             command, death_signal=signal.SIGINT, account=user, cwd=home, env=ENVIRONMENT, output=output
         )
     try:
         deadline = time.monotonic() + START_SECONDS
         while not ready() and process.poll() is None and time.monotonic() < deadline:
-            children.pause(0.03)
+            processes.pause(0.03)
     except BaseException:
         stop(process)
         raise

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aip import children
-from aip.data_dir import CannotStart
+from aip.launcher import processes
+from aip.launcher.data_dir import CannotStart
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
@@ -59,7 +59,7 @@ def tend(family: Sequence[Child], seconds: float) -> None:
     """Look after each once, then pause."""
     for child in family:
         child.tend()
-    children.pause(seconds)
+    processes.pause(seconds)
 
 
 def stop(family: Sequence[Child]) -> None:
@@ -68,8 +68,8 @@ def stop(family: Sequence[Child]) -> None:
     for child in reversed(family):
         if child.process is not None:
             groups.setdefault(child.stop_steps, []).append(child.process)
-    for steps, processes in groups.items():
-        children.end(processes, *steps)
+    for steps, started in groups.items():
+        processes.end(started, *steps)
 
 
 def how_it_ended(status: int) -> str:
