@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents.runs import heartbeats
-from aip import schema
+from aip.core import openapi
 from aip.core.errors import Unavailable
 
 NAMES = {"worker": "no worker is alive", "sweep": "no sweep is alive"}
@@ -35,7 +35,7 @@ class HealthCheck(APIView):
     authentication_classes = []
     permission_classes = [AllowAny]
 
-    @extend_schema(operation_id="health_check", tags=["server"], responses={200: schema.HEALTH, **schema.errors(503)})
+    @extend_schema(operation_id="health_check", tags=["server"], responses={200: openapi.HEALTH, **openapi.errors(503)})
     def get(self, request: Request) -> Response:
         """Whether runs can be carried out now; needs no key."""
         problems = missing()

@@ -260,7 +260,7 @@ UNFOLD = {
     "SITE_SYMBOL": "front_hand",
     # There is nothing at "/" to show.
     "SITE_URL": None,
-    "SIDEBAR": {"navigation": "aip.admin.navigation"},
+    "SIDEBAR": {"navigation": "aip.navigation.navigation"},
     "STYLES": [lambda _request: static("hitl/console.css")],
 }
 

@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.views import ChangeList
 
-from aip.admin import (
+from aip.core.admin_pages import (
     LIST_CHARACTERS,
     LongTableAdmin,
     Panel,

@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from aip.core.db import from_now
+from aip.core.jsonb import storable
 from hitl import decision_rules, on_commit
 from hitl.call import Call
 from hitl.exceptions import AlreadyClosed as AlreadyClosed
@@ -24,7 +25,7 @@ from hitl.exceptions import StaleSeal as StaleSeal
 from hitl.exceptions import Unfit as Unfit
 from hitl.exceptions import UnknownRequest as UnknownRequest
 from hitl.models import ApprovalRequest, Decision, Execution, Extension, Source, Status
-from hitl.seal import Arguments, storable
+from hitl.seal import Arguments
 
 logger = logging.getLogger(__name__)
 

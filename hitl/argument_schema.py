@@ -9,8 +9,9 @@ from typing import Any
 
 from django.conf import settings
 
+from aip.core.jsonb import canonical, storable
 from hitl.schema_process import MAX_ERRORS, WHOLE, Errors, Schema
-from hitl.seal import Arguments, canonical, storable
+from hitl.seal import Arguments
 
 logger = logging.getLogger(__name__)
 

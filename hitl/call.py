@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from aip.core.jsonb import canonical
 from hitl.models import SHORT_SEAL, ApprovalRequest
-from hitl.seal import Arguments, canonical, seal
+from hitl.seal import Arguments, seal
 
 # How much of an argument that changed is named.
 CHANGE_CHARACTERS = 200

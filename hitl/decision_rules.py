@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from aip.core.jsonb import canonical
 from hitl import argument_schema as schemas
 from hitl.exceptions import StaleSeal, Unfit
 from hitl.models import SHORT_SEAL, ApprovalRequest, Status
-from hitl.seal import Arguments, canonical, seal
+from hitl.seal import Arguments, seal
 
 MAX_ANSWER = 100_000
 NO_ANSWER = "An answer needs a text; to skip without one, leave it out."
@@ -59,3 +60,9 @@ def _sealed_with(request: ApprovalRequest, arguments: Arguments) -> str:
         run_id=request.run_id,
         checkpoint_ns=request.checkpoint_ns,
     )
+
+
+MAX_NOTE = 20_000
+
+
+SEAL = f"^[0-9a-fA-F]{{{SHORT_SEAL},64}}$"

@@ -6,18 +6,23 @@ from uuid import UUID
 from django.db import transaction
 from redis import RedisError
 
-from hitl import doorbell, events
+from aip.core import pubsub
+from hitl import doorbell
 from hitl.models import SHORT_SEAL, ApprovalRequest, Decision
 from hitl.signals import request_closed
 
 logger = logging.getLogger(__name__)
 
+# The channel group of the open consoles.
+GROUP = "hitl.requests"
+
 # Lambdas: in Django 5.2 a functools.partial breaks robust hooks (ticket 36487).
 
 
 def announce(request_id: UUID, status: str) -> None:
-    """Tell open consoles."""
-    transaction.on_commit(lambda: events.announce(request_id, status), robust=True)
+    """Tell open consoles, which read the row, that a request opened or closed."""
+    message = {"type": "request.changed", "id": str(request_id), "status": str(status)}
+    transaction.on_commit(lambda: pubsub.send(GROUP, message), robust=True)
 
 
 def ring(*request_ids: UUID) -> None:

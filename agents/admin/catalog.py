@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from agents.models import Agent, AgentTool, Tool
-from aip.admin import (
+from aip.core.admin_pages import (
     Panel,
     ReadOnlyAdmin,
     badge,

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 
 from agents.models import ENDED, Agent, Run, RunEvent, RunFile, Status
 from agents.runs import lifecycle
-from aip.admin import (
+from aip.core.admin_pages import (
     LIST_CHARACTERS,
     LongTableAdmin,
     Panel,

@@ -6,10 +6,10 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents.catalog import agents as agent_catalog
-from agents.catalog import configs, model_choice, subagents
+from agents.catalog import configs, model_choice, names, subagents
 from agents.llm import chat_models
 from agents.models import Agent, Tool
+from aip.core import ids
 from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
 
 
@@ -98,7 +98,7 @@ class AgentInputSerializer(serializers.Serializer[Any]):
 
     def validate_tools(self, value: list[str] | None) -> list[Tool]:
         given = value or []
-        unknown = next((text for text in given if not agent_catalog.is_uuid(text)), None)
+        unknown = next((text for text in given if not ids.is_uuid(text)), None)
         ids = [] if unknown else list(dict.fromkeys(UUID(text) for text in given))
         found = Tool.objects.filter(deleted_at=None).select_related("current").in_bulk(ids)
         unknown = unknown or next((str(pk) for pk in ids if pk not in found), None)
@@ -106,8 +106,8 @@ class AgentInputSerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError(f"There is no tool with the id {unknown}; upload it first.")
         tools = [found[pk] for pk in ids]
         try:
-            agent_catalog.check_names(tools)
-        except agent_catalog.NamesClash as e:
+            names.check_names(tools)
+        except names.NamesClash as e:
             raise serializers.ValidationError(str(e)) from e
         return tools
 
@@ -135,7 +135,7 @@ class AgentInputSerializer(serializers.Serializer[Any]):
     def _check_names(self, attrs: dict[str, Any]) -> None:
         """A model has to tell its tools and sub-agents apart, those that a PATCH leaves as they are included."""
         left = self.instance if self.partial else None
-        tools = attrs.get("tools", agent_catalog.tools_of(left) if left else [])
+        tools = attrs.get("tools", names.tools_of(left) if left else [])
         agents = attrs.get("agents", subagents.of(left) if left else [])
         subagents.check_names(tools or [], agents or [])
 

@@ -8,11 +8,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents.api.agent_serializers import AgentInputSerializer, AgentSerializer
+from agents.api.openapi import FILTERS, PAGING
 from agents.api.params import MAX_NUMBER, MAX_PAGE, agents_asked_for, envelope, figures, given, whole
 from agents.catalog import agents as agent_catalog
-from agents.catalog import configs
+from agents.catalog import configs, names
 from agents.models import Agent
-from aip import schema
+from aip.core import openapi
 from aip.core.errors import Conflict
 
 
@@ -26,8 +27,8 @@ class AgentList(APIView):
     @extend_schema(
         operation_id="agents_list",
         tags=["agents"],
-        parameters=[*schema.PAGING, *schema.FILTERS],
-        responses={200: schema.page(AgentSerializer), **schema.errors(400, 401)},
+        parameters=[*PAGING, *FILTERS],
+        responses={200: openapi.page(AgentSerializer), **openapi.errors(400, 401)},
     )
     def get(self, request: Request) -> Response:
         """All agents, newest first; one page of them when `limit` is given."""
@@ -48,7 +49,7 @@ class AgentList(APIView):
         operation_id="agents_create",
         tags=["agents"],
         request=AgentInputSerializer,
-        responses={201: schema.single(AgentSerializer), **schema.errors(400, 401, 413, 415)},
+        responses={201: openapi.single(AgentSerializer), **openapi.errors(400, 401, 413, 415)},
     )
     def post(self, request: Request) -> Response:
         """Create an agent."""
@@ -70,7 +71,7 @@ class AgentDetail(APIView):
     @extend_schema(
         operation_id="agents_get",
         tags=["agents"],
-        responses={200: schema.single(AgentSerializer), **schema.errors(401, 404)},
+        responses={200: openapi.single(AgentSerializer), **openapi.errors(401, 404)},
     )
     def get(self, request: Request, agent_id: str) -> Response:
         """One agent."""
@@ -80,7 +81,7 @@ class AgentDetail(APIView):
         operation_id="agents_replace",
         tags=["agents"],
         request=AgentInputSerializer,
-        responses={200: schema.single(AgentSerializer), **schema.errors(400, 401, 404, 413, 415)},
+        responses={200: openapi.single(AgentSerializer), **openapi.errors(400, 401, 404, 413, 415)},
     )
     def put(self, request: Request, agent_id: str) -> Response:
         """Replace an agent for its later runs; a field that is left out is as for an agent that was created without.
@@ -94,7 +95,7 @@ class AgentDetail(APIView):
         operation_id="agents_update",
         tags=["agents"],
         request=AgentInputSerializer,
-        responses={200: schema.single(AgentSerializer), **schema.errors(400, 401, 404, 413, 415)},
+        responses={200: openapi.single(AgentSerializer), **openapi.errors(400, 401, 404, 413, 415)},
     )
     def patch(self, request: Request, agent_id: str) -> Response:
         """Change the fields that are sent, for later runs; `null` clears one, `[]` empties a list.
@@ -114,7 +115,7 @@ class AgentDetail(APIView):
     @extend_schema(
         operation_id="agents_delete",
         tags=["agents"],
-        responses={204: schema.DELETED, **schema.errors(401, 404)},
+        responses={204: openapi.DELETED, **openapi.errors(401, 404)},
     )
     def delete(self, request: Request, agent_id: str) -> Response:
         """Delete an agent. It can be restored; its runs go on and stay to be read."""
@@ -129,12 +130,12 @@ class AgentRestore(APIView):
         operation_id="agents_restore",
         tags=["agents"],
         request=None,
-        responses={200: schema.single(AgentSerializer), **schema.errors(401, 404, 409)},
+        responses={200: openapi.single(AgentSerializer), **openapi.errors(401, 404, 409)},
     )
     def post(self, request: Request, agent_id: str) -> Response:
         """Bring a deleted agent back, without the tools that were deleted meanwhile."""
         try:
             agent = agent_catalog.restore(agent_id)
-        except (agent_catalog.NamesClash, configs.Invalid) as e:
+        except (names.NamesClash, configs.Invalid) as e:
             raise Conflict(str(e)) from e
         return Response(_shown(agent, "Agent restored"))

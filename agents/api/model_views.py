@@ -6,9 +6,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from agents.api.openapi import EMPTY, MODELS, OFFSET
 from agents.api.params import MAX_NUMBER, envelope, given, whole
 from agents.llm import chat_models
-from aip import schema
+from aip.core import openapi
 
 MAX_MODELS = 1000
 
@@ -19,8 +20,8 @@ class LanguageModelList(APIView):
     @extend_schema(
         operation_id="models_list",
         tags=["models"],
-        parameters=schema.OFFSET,
-        responses={200: schema.MODELS, **schema.errors(400, 401)},
+        parameters=OFFSET,
+        responses={200: MODELS, **openapi.errors(400, 401)},
     )
     def get(self, request: Request) -> Response:
         """The models that agents may name."""
@@ -39,7 +40,7 @@ class LanguageModelList(APIView):
 class McpList(APIView):
     permissions = {"GET": "agents.view_agent", "POST": "agents.add_agent"}
 
-    @extend_schema(operation_id="mcps_list", tags=["mcps"], responses={200: schema.EMPTY, **schema.errors(401)})
+    @extend_schema(operation_id="mcps_list", tags=["mcps"], responses={200: EMPTY, **openapi.errors(401)})
     def get(self, request: Request) -> Response:
         """MCP servers: this server has none."""
         return Response(envelope([]))

@@ -12,8 +12,8 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from rest_framework.exceptions import ParseError, ValidationError
 
 from agents.runs.attachments import Attachment
+from aip.core.jsonb import storable
 from aip.core.parsers import read_json
-from hitl.seal import storable
 
 # Sent as JSON within their parts.
 JSON_FIELDS = ("chat_history", "pii_mapping", "runtime_config")

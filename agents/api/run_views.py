@@ -6,11 +6,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from agents.api.openapi import CANCELLED, RUN_FILTERS
 from agents.api.params import MAX_NUMBER, MAX_PAGE, envelope, figures, given, whole, word
 from agents.api.run_serializers import RUN_TYPES, WIRE_STATUSES, RunDetailSerializer, RunSerializer
-from agents.catalog import agents as agent_catalog
 from agents.runs import lifecycle, queries
-from aip import schema
+from aip.core import ids, openapi
 from aip.core.errors import Conflict
 
 PAGE = 20
@@ -22,8 +22,8 @@ class RunList(APIView):
     @extend_schema(
         operation_id="runs_list",
         tags=["runs"],
-        parameters=schema.RUN_FILTERS,
-        responses={200: schema.page(RunSerializer), **schema.errors(400, 401, 404)},
+        parameters=RUN_FILTERS,
+        responses={200: openapi.page(RunSerializer), **openapi.errors(400, 401, 404)},
     )
     def get(self, request: Request, agent_id: str) -> Response:
         """One page of an agent's runs, newest first; also of an agent that was deleted."""
@@ -31,7 +31,7 @@ class RunList(APIView):
         limit = whole(query, "limit", PAGE, low=1, high=MAX_PAGE)
         page = whole(query, "page", 1, low=1, high=MAX_NUMBER)
         schedule = query.get("schedule_id") or None
-        if schedule and not agent_catalog.is_uuid(schedule):
+        if schedule and not ids.is_uuid(schedule):
             raise ParseError("schedule_id must be the id of a schedule, a UUID.")
         run_type = word(query, "run_type", RUN_TYPES)
         found = queries.of_agent(
@@ -50,7 +50,7 @@ class RunDetail(APIView):
     @extend_schema(
         operation_id="runs_get",
         tags=["runs"],
-        responses={200: schema.single(RunDetailSerializer), **schema.errors(401, 404)},
+        responses={200: openapi.single(RunDetailSerializer), **openapi.errors(401, 404)},
     )
     def get(self, request: Request, agent_id: str, run_id: str) -> Response:
         """One run, with the events of its stream so far and, where the model counted them, the tokens it used."""
@@ -64,7 +64,7 @@ class RunCancel(APIView):
         operation_id="runs_cancel",
         tags=["runs"],
         request=None,
-        responses={200: schema.CANCELLED, **schema.errors(401, 404, 409)},
+        responses={200: CANCELLED, **openapi.errors(401, 404, 409)},
     )
     def post(self, request: Request, agent_id: str, run_id: str) -> Response:
         """End a run now. What waits for a person is closed, a tool that runs is ended. 409 when it has ended."""

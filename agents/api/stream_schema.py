@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aip.schema import REASONS
+from aip.core.openapi import REASONS
 
 SLASHED = ("/agents/", "/tools/", "/mcps/", "/language-models/", "/schema/", "/docs/")
 RUN_ERRORS = (400, 401, 404, 413, 415, 503)

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from agents.api.openapi import TOOL_TYPE
 from agents.api.params import envelope, given
 from agents.api.tool_serializers import (
     ToolInputSerializer,
@@ -19,11 +20,12 @@ from agents.api.tool_serializers import (
     ToolUploadSerializer,
 )
 from agents.catalog import agents as agent_catalog
+from agents.catalog import names
 from agents.catalog import tools as tool_catalog
 from agents.models import Tool
 from agents.sandbox.client import SandboxUnavailable
 from agents.sandbox.manifest import ToolRejected
-from aip import schema
+from aip.core import openapi
 from aip.core.errors import Conflict, Unavailable
 
 
@@ -38,7 +40,7 @@ def _done(verb: Callable[..., Tool], *args: Any, **fields: Any) -> Tool:
         return verb(*args, **fields)
     except ToolRejected as e:
         raise ValidationError({"file" if "source" in fields else "non_field_errors": str(e)}) from e
-    except (tool_catalog.NameTaken, agent_catalog.NamesClash) as e:
+    except (tool_catalog.NameTaken, names.NamesClash) as e:
         raise Conflict(str(e)) from e
     except SandboxUnavailable as e:
         raise Unavailable(str(e)) from e
@@ -60,8 +62,8 @@ class ToolList(APIView):
     @extend_schema(
         operation_id="tools_list",
         tags=["tools"],
-        parameters=schema.TOOL_TYPE,
-        responses={200: schema.listing(ToolSerializer), **schema.errors(400, 401)},
+        parameters=TOOL_TYPE,
+        responses={200: openapi.listing(ToolSerializer), **openapi.errors(400, 401)},
     )
     def get(self, request: Request) -> Response:
         """All tools, newest first."""
@@ -84,7 +86,7 @@ class ToolUpload(APIView):
         operation_id="tools_upload",
         tags=["tools"],
         request=ToolUploadSerializer,
-        responses={200: schema.single(ToolSerializer), **schema.errors(400, 401, 409, 413, 415)},
+        responses={200: openapi.single(ToolSerializer), **openapi.errors(400, 401, 409, 413, 415)},
     )
     def post(self, request: Request) -> Response:
         """Upload a Python file with one LangChain tool class."""
@@ -101,7 +103,7 @@ class ToolUploadAgain(APIView):
         operation_id="tools_upload_again",
         tags=["tools"],
         request=ToolReuploadSerializer,
-        responses={200: schema.single(ToolSerializer), **schema.errors(400, 401, 404, 409, 413, 415)},
+        responses={200: openapi.single(ToolSerializer), **openapi.errors(400, 401, 404, 409, 413, 415)},
     )
     def put(self, request: Request, tool_id: str) -> Response:
         """Give a tool a new version, for later runs; runs under way keep the version that they began with.
@@ -118,7 +120,7 @@ class ToolDetail(APIView):
     @extend_schema(
         operation_id="tools_get",
         tags=["tools"],
-        responses={200: schema.single(ToolSerializer), **schema.errors(401, 404)},
+        responses={200: openapi.single(ToolSerializer), **openapi.errors(401, 404)},
     )
     def get(self, request: Request, tool_id: str) -> Response:
         """One tool."""
@@ -128,7 +130,7 @@ class ToolDetail(APIView):
         operation_id="tools_update",
         tags=["tools"],
         request=ToolInputSerializer,
-        responses={200: schema.single(ToolSerializer), **schema.errors(400, 401, 404, 409, 413, 415)},
+        responses={200: openapi.single(ToolSerializer), **openapi.errors(400, 401, 404, 409, 413, 415)},
     )
     def put(self, request: Request, tool_id: str) -> Response:
         """Change what is said of a tool; what is not sent stays. `PUT /tools/{tool_id}/upload` changes its code."""
@@ -139,7 +141,7 @@ class ToolDetail(APIView):
     @extend_schema(
         operation_id="tools_delete",
         tags=["tools"],
-        responses={204: schema.DELETED, **schema.errors(401, 404)},
+        responses={204: openapi.DELETED, **openapi.errors(401, 404)},
     )
     def delete(self, request: Request, tool_id: str) -> Response:
         """Delete a tool: agents have it no more, and its calls in runs under way do not run."""
@@ -153,7 +155,7 @@ class ToolScript(APIView):
     @extend_schema(
         operation_id="tools_script",
         tags=["tools"],
-        responses={200: schema.single(ToolScriptSerializer), **schema.errors(401, 404)},
+        responses={200: openapi.single(ToolScriptSerializer), **openapi.errors(401, 404)},
     )
     def get(self, request: Request, tool_id: str) -> Response:
         """The source of a tool's current version."""

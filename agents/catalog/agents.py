@@ -1,6 +1,6 @@
 """Create, find, change and delete agents: the only writer of Agent and, beside the toolbox, of an agent's tools."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -11,11 +11,9 @@ from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
 from rest_framework.exceptions import NotFound
 
+from agents.catalog.names import check_names, tools_of
 from agents.models import Agent, AgentTool, Installation, SubAgent, Tool
-
-
-class NamesClash(Exception):
-    """Two tools of one agent call themselves alike, and a model could not tell them apart; names them."""
+from aip.core.ids import is_uuid
 
 
 @cache
@@ -27,14 +25,6 @@ def account_id() -> UUID:
 def make_installation(**kwargs: Any) -> None:
     """The one row, with its random id, after the first migration."""
     Installation.objects.get_or_create(only=True)
-
-
-def is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def listed(*, include_deleted: bool) -> QuerySet[Agent]:
@@ -131,18 +121,3 @@ def restore(agent_id: str) -> Agent:
             Agent.objects.filter(pk=agent.pk).update(deleted_at=None, updated_at=Now())
             subagents.check_again(agent)
         return living(agent_id)
-
-
-def tools_of(agent: Agent) -> list[Tool]:
-    """The tools that an agent has, in their order, each with its current version."""
-    entries = AgentTool.objects.filter(agent=agent, tool__deleted_at=None).select_related("tool__current")
-    return [entry.tool for entry in entries]
-
-
-def check_names(tools: Iterable[Tool]) -> None:
-    """Raises NamesClash."""
-    names = [tool.current.tool_name for tool in tools]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise NamesClash(
-            f"Two of these tools call themselves '{min(twice)}'; a model cannot tell them apart. Rename one."
-        )

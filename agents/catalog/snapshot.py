@@ -6,8 +6,8 @@ from uuid import UUID
 
 from agents.catalog import agents as agent_catalog
 from agents.catalog import configs, model_choice, subagents
+from agents.catalog.toolspec import ToolSpec
 from agents.llm import chat_models
-from agents.loop.engine import ToolSpec
 from agents.models import Agent, AgentTool, Tool, ToolVersion
 from aip.core.db import one_moment
 

@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterable
 from uuid import UUID
 
-from agents.catalog import agents as agent_catalog
+from agents.catalog import names
 from agents.catalog.configs import Invalid
 from agents.models import Agent, SubAgent, Tool
 from agents.sandbox.manifest import MAX_TOOL_NAME
+from aip.core.ids import is_uuid
 
 # Levels of agents, the one that is run included. Each is a part of its calls' `checkpoint_ns`, of which events' keys
 # hold five.
@@ -31,7 +32,7 @@ def of(agent: Agent) -> list[Agent]:
 
 def chosen(ids: list[str], *, of: UUID | None) -> list[Agent]:
     """The agents of these ids, as the sub-agents of the agent `of`, which may be new. Raises Invalid."""
-    unknown = next((text for text in ids if not agent_catalog.is_uuid(text)), None)
+    unknown = next((text for text in ids if not is_uuid(text)), None)
     wanted = [] if unknown else list(dict.fromkeys(UUID(text) for text in ids))
     found = Agent.objects.filter(deleted_at=None).in_bulk(wanted) if wanted else {}
     unknown = unknown or next((str(pk) for pk in wanted if pk not in found), None)
@@ -70,7 +71,7 @@ def check_again(agent: Agent) -> None:
     """Whether an agent that is restored still fits with those whom it leads, and who lead it. Raises Invalid."""
     check(agent.pk, of(agent))
     for each in (agent, *Agent.objects.filter(sub_agents__sub_agent=agent, deleted_at=None)):
-        check_names(agent_catalog.tools_of(each), of(each))
+        check_names(names.tools_of(each), of(each))
 
 
 def _below(agents: list[Agent]) -> Team:

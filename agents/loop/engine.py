@@ -1,9 +1,7 @@
 """The agent loop, which is LangChain's: a model, tools that are run elsewhere, and the gate between them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
@@ -12,6 +10,8 @@ from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphRecursionError
+
+from agents.catalog.toolspec import ToolSpec
 
 # Model and tool steps of one run before it is taken for a loop.
 MAX_STEPS = 100
@@ -27,28 +27,6 @@ class StepLimitReached(Exception):
 
 class UnreadableCall(Exception):
     """The model asked for a tool with arguments that are not JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ToolSpec:
-    """A tool as a run's spec froze it. `hitl_timeout_seconds` is None for a tool that runs without asking."""
-
-    id: UUID
-    version_id: UUID
-    digest: str
-    name: str
-    class_name: str
-    description: str
-    args_schema: dict[str, Any]
-    fields: dict[str, Any] = field(default_factory=dict)
-    hitl_timeout_seconds: float | None = None
-    timeout_seconds: float
-    idempotent: bool = False
-    destructive: bool = False
-
-    @property
-    def gated(self) -> bool:
-        return self.hitl_timeout_seconds is not None
 
 
 class UploadedTool(BaseTool):

@@ -19,7 +19,7 @@ from langgraph.types import Command, interrupt
 
 from agents.catalog import tools as tool_catalog
 from agents.catalog.tools import ToolGone
-from agents.loop.engine import ToolSpec
+from agents.catalog.toolspec import ToolSpec
 from agents.loop.messages import check_calls, context, readable, refusal, tool_message, with_note
 from agents.loop.steps import Steps, namespace
 from agents.loop.subagent_tool import SubAgentTool, delegate
@@ -40,10 +40,10 @@ from agents.runs import events
 from agents.runs.attempts import Attempt
 from agents.sandbox import client as sandbox
 from aip.core.db import patiently
+from aip.core.jsonb import storable
 from hitl import approvals, cancellations, doorbell, executions
 from hitl.call import Call, changes
 from hitl.models import ApprovalRequest, Execution, Status
-from hitl.seal import storable
 
 logger = logging.getLogger(__name__)
 

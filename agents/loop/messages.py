@@ -7,10 +7,10 @@ from uuid import uuid4
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
 from agents.loop.engine import MAX_CALLS, StepLimitReached
+from aip.core.jsonb import storable
 from aip.core.parsers import MAX_DEPTH, is_deeper_than
 from hitl.call import edits
 from hitl.models import ApprovalRequest, Status
-from hitl.seal import storable
 
 MAX_CALL_ID = 255
 # How much a request keeps of what led to it: messages, and characters of each text.

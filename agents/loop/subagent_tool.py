@@ -16,7 +16,7 @@ from agents.loop.steps import Steps, namespace
 from agents.runs import events
 from agents.sandbox.client import ToolFailed
 from aip.core.db import patiently
-from hitl.seal import storable
+from aip.core.jsonb import storable
 
 NO_ANSWER = "(The agent ended without a text.)"
 TASK_SCHEMA: dict[str, Any] = {

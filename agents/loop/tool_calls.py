@@ -11,14 +11,14 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
-from agents.loop.engine import ToolSpec
+from agents.catalog.toolspec import ToolSpec
 from agents.loop.messages import tool_message
 from agents.runs.attempts import Attempt
 from agents.sandbox import client as sandbox
 from agents.sandbox.client import SandboxUnavailable, ToolFailed
+from aip.core.jsonb import storable
 from hitl import executions
 from hitl.models import ApprovalRequest
-from hitl.seal import storable
 
 logger = logging.getLogger(__name__)
 Handler = Callable[[ToolCallRequest], ToolMessage | Command[Any]]

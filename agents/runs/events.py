@@ -11,8 +11,8 @@ from langchain_core.messages import AIMessage
 
 from agents.models import Run
 from aip.core import pubsub
+from aip.core.jsonb import storable
 from hitl.models import ANSWERED, SHORT_SEAL, ApprovalRequest, Status
-from hitl.seal import storable
 
 ROOT_STEP = "root"
 NO_ANSWER = "(The model ended the run without a text.)"

@@ -15,13 +15,13 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
 from rest_framework.exceptions import NotFound
 
-from agents.catalog import agents as agent_catalog
 from agents.catalog import snapshot
 from agents.llm import chat_models
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, Status
 from agents.runs import attachments, broker, checkpoints, events, heartbeats
 from agents.runs.attachments import Attachment
 from agents.runs.attempts import Attempt, Lost, within_limit
+from aip.core import ids
 from aip.core.db import from_now
 from hitl import approvals, cancellations
 
@@ -83,7 +83,7 @@ def start(
 
 def find(agent_id: str, run_id: str) -> Run:
     """A run of an agent, who may be deleted by now. Raises NotFound, also for ids that are no UUIDs."""
-    are_ids = agent_catalog.is_uuid(agent_id) and agent_catalog.is_uuid(run_id)
+    are_ids = ids.is_uuid(agent_id) and ids.is_uuid(run_id)
     run = Run.objects.filter(pk=run_id, agent_id=UUID(agent_id)).only("status").first() if are_ids else None
     if run is None:
         raise NotFound(f"The agent {agent_id[:100]} has no run with the id {run_id[:100]}.")

@@ -8,7 +8,7 @@ from typing import IO, Any
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
-from hitl.seal import storable
+from aip.core.jsonb import storable
 
 # Deeper than any real body; below what Python's own recursion bears anywhere on a body's way.
 MAX_DEPTH = 100

@@ -8,12 +8,10 @@ from rest_framework import serializers
 
 from aip.core.fields import Object, StrictText
 from hitl.approvals import DECIDABLE
-from hitl.decision_rules import MAX_ANSWER, NO_ANSWER
+from hitl.decision_rules import MAX_ANSWER, MAX_NOTE, NO_ANSWER, SEAL
 from hitl.models import SHORT_SEAL, ApprovalRequest, Decision, Status
 
-MAX_NOTE = 20_000
 WORDS = [str(word) for word in DECIDABLE]
-SEAL = f"^[0-9a-fA-F]{{{SHORT_SEAL},64}}$"
 ONE_OF = f"This must be one of {', '.join(WORDS)}."
 
 

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from aip import schema
+from aip.core import openapi
 from aip.core.errors import Conflict
 from hitl import approvals
 from hitl.api.serializers import (
@@ -55,7 +55,7 @@ class Pending(APIView):
     @extend_schema(
         operation_id="approvals_pending",
         tags=["approvals"],
-        responses={200: PendingSerializer(many=True), **schema.errors(401)},
+        responses={200: PendingSerializer(many=True), **openapi.errors(401)},
     )
     def get(self, request: Request) -> Response:
         """The requests that wait for a person now; the next to expire comes first."""
@@ -70,7 +70,7 @@ class Decide(APIView):
         operation_id="approvals_decide",
         tags=["approvals"],
         request=DecisionSerializer,
-        responses={200: DecidedSerializer, **schema.errors(400, 401, 404, 409, 413, 415)},
+        responses={200: DecidedSerializer, **openapi.errors(400, 401, 404, 409, 413, 415)},
     )
     def post(self, request: Request) -> Response:
         """Decide a request, and hear what will run. The first decision stands; 409 says who was faster.
@@ -102,7 +102,7 @@ class Extend(APIView):
         operation_id="approvals_extend",
         tags=["approvals"],
         request=ExtensionSerializer,
-        responses={200: ExtendedSerializer, **schema.errors(400, 401, 404, 409, 413, 415)},
+        responses={200: ExtendedSerializer, **openapi.errors(400, 401, 404, 409, 413, 415)},
     )
     def post(self, request: Request, request_id: str) -> Response:
         """Give a pending request more time: its deadline moves by so many seconds. 409 when it is closed."""

@@ -1,4 +1,4 @@
-"""What an operator sends; a tool's arguments as a form made from its schema, and back."""
+"""A tool's arguments as a form made from its schema, and back."""
 
 import json
 import re
@@ -7,45 +7,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from django import forms
-from django.conf import settings
-from django.core.validators import RegexValidator
 from rest_framework.exceptions import ParseError
 
+from aip.core.jsonb import canonical, storable
 from aip.core.parsers import read_json
 from aip.core.text import INVISIBLE, visible
-from hitl.api.serializers import MAX_NOTE, SEAL
-from hitl.approvals import DECIDABLE
 from hitl.argument_schema import properties, required
-from hitl.decision_rules import MAX_ANSWER
 from hitl.schema_process import Errors, Schema
-from hitl.seal import Arguments, canonical, storable
+from hitl.seal import Arguments
 
 PREFIX = "argument."
 NUMBER = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 UNKNOWN = "The model gave this argument, and the tool does not know it. Empty it to leave it out."
-
-
-class DecisionForm(forms.Form):
-    """`seal` is that of the call that was on the screen. `edited`: the fields of the arguments came with it."""
-
-    decision = forms.ChoiceField(choices=[(word.value, word.label) for word in DECIDABLE])
-    note = forms.CharField(required=False, max_length=MAX_NOTE, strip=True)
-    answer = forms.CharField(required=False, max_length=MAX_ANSWER, strip=False)
-    seal = forms.CharField(required=False, validators=[RegexValidator(SEAL, "This is not a seal.")])
-    edited = forms.BooleanField(required=False)
-
-    def clean_note(self) -> str:
-        return str(storable(self.cleaned_data["note"]))
-
-
-class ExtensionForm(forms.Form):
-    seconds = forms.IntegerField(min_value=1, max_value=settings.HITL_MAX_TIMEOUT_SECONDS)
-
-
-def problems(form: forms.Form) -> str:
-    """What is wrong with what was sent, in one line."""
-    return " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in form.errors.items())
 
 
 class Kind(StrEnum):

@@ -10,10 +10,9 @@ from django.urls import reverse
 
 from aip.core.text import visible
 from hitl import approvals
-from hitl.console.argument_form import problems
 from hitl.console.base import may_decide, page
 from hitl.console.cards import cards
-from hitl.console.forms import BulkForm
+from hitl.console.forms import BulkForm, problems
 from hitl.console.inbox import CARDS, Filters
 from hitl.exceptions import AlreadyClosed, StaleSeal, describe_closing
 from hitl.models import ApprovalRequest, Source, Status

@@ -10,7 +10,7 @@ from django.db.models.fields.json import KeyTransform
 from django.db.models.functions import Cast, Length, Now
 from django.http import Http404
 
-from aip.admin import narrow, pretty
+from aip.core.admin_pages import narrow, pretty
 from aip.core.text import visible
 from hitl.console.base import DECIDE
 from hitl.labels import LABELS, OUTCOME, PLACES, decision_of

@@ -9,10 +9,10 @@ from django.urls import reverse
 
 from aip.core.text import visible
 from hitl import approvals
-from hitl.console.argument_form import ExtensionForm, fields, problems, read
+from hitl.console.argument_form import fields, read
 from hitl.console.base import is_script, may_decide, may_view
 from hitl.console.cards import card
-from hitl.console.forms import ConsoleForm
+from hitl.console.forms import ConsoleForm, ExtensionForm, problems
 from hitl.console.inbox import Filters, beyond
 from hitl.console.request_page import beside, detail_page
 from hitl.exceptions import AlreadyClosed, StaleSeal, Unfit, UnknownRequest, describe_closing

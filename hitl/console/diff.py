@@ -5,8 +5,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from aip.core.jsonb import canonical
 from aip.core.text import visible
-from hitl.seal import Arguments, canonical
+from hitl.seal import Arguments
 
 # Texts of more lines are shown whole, one after the other: comparing them line by line may take for ever.
 MAX_LINES = 2_000

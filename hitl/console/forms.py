@@ -1,12 +1,14 @@
-"""What an operator sends from the console besides a decision: a reason of those that are offered, a second press."""
+"""The forms of the console: a decision, a decision about many requests, an extension."""
 
 from typing import Any
 
 from django import forms
+from django.conf import settings
+from django.core.validators import RegexValidator
 
-from hitl.api.serializers import MAX_NOTE
+from aip.core.jsonb import storable
 from hitl.approvals import DECIDABLE
-from hitl.console.argument_form import DecisionForm
+from hitl.decision_rules import MAX_ANSWER, MAX_NOTE, SEAL
 
 # Offered beside the operator's own words, which say the rest.
 REASONS = [
@@ -18,6 +20,19 @@ REASONS = [
 ]
 MORE_TIME = [(300, "5 minutes"), (3600, "1 hour"), (86400, "1 day")]
 CHOICES = [(reason, reason) for reason in REASONS]
+
+
+class DecisionForm(forms.Form):
+    """`seal` is that of the call that was on the screen. `edited`: the fields of the arguments came with it."""
+
+    decision = forms.ChoiceField(choices=[(word.value, word.label) for word in DECIDABLE])
+    note = forms.CharField(required=False, max_length=MAX_NOTE, strip=True)
+    answer = forms.CharField(required=False, max_length=MAX_ANSWER, strip=False)
+    seal = forms.CharField(required=False, validators=[RegexValidator(SEAL, "This is not a seal.")])
+    edited = forms.BooleanField(required=False)
+
+    def clean_note(self) -> str:
+        return str(storable(self.cleaned_data["note"]))
 
 
 class ConsoleForm(DecisionForm):
@@ -43,3 +58,12 @@ class BulkForm(forms.Form):
     note = forms.CharField(required=False, max_length=MAX_NOTE, strip=True)
 
     clean_note = DecisionForm.clean_note
+
+
+class ExtensionForm(forms.Form):
+    seconds = forms.IntegerField(min_value=1, max_value=settings.HITL_MAX_TIMEOUT_SECONDS)
+
+
+def problems(form: forms.Form) -> str:
+    """What is wrong with what was sent, in one line."""
+    return " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in form.errors.items())

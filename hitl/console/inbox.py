@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from aip.admin import has_id
+from aip.core.admin_pages import has_id
 from aip.core.db import from_now
 from aip.core.text import visible
 from hitl import approvals

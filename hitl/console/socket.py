@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from hitl.events import GROUP
+from hitl.on_commit import GROUP
 
 logger = logging.getLogger(__name__)
 

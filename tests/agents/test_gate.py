@@ -13,7 +13,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest, ToolRuntime
 
 from agents.catalog import tools as tool_catalog
-from agents.loop.engine import ToolSpec
+from agents.catalog.toolspec import ToolSpec
 from agents.loop.gate import Gate
 from agents.models import Agent, Run, RunEvent, Tool, ToolVersion
 from agents.runs import lifecycle

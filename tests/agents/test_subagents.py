@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 
 from agents.api.agent_serializers import AgentInputSerializer
 from agents.catalog import agents as agent_catalog
-from agents.catalog import configs, subagents
+from agents.catalog import configs, names, subagents
 from agents.catalog import tools as tool_catalog
 from agents.llm import chat_models
 from agents.llm.rehearsal import Rehearsal
@@ -326,7 +326,7 @@ def test_an_agent_whose_leader_has_a_tool_of_its_name_by_now_is_not_restored(wor
 def test_a_tool_does_not_come_to_be_called_as_a_sub_agent_is(worker: Agent) -> None:
     tool = upload("helper")
     agent_catalog.create(name="leader", tools=[tool], agents=[worker])
-    with pytest.raises(agent_catalog.NamesClash, match="the sub-agent 'worker', which is called 'worker' as well"):
+    with pytest.raises(names.NamesClash, match="the sub-agent 'worker', which is called 'worker' as well"):
         tool_catalog.upload_again(
             str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"worker"'), file_name="tool.py"
         )

@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from agents.catalog import agents as agent_catalog
+from agents.catalog import names
 from agents.catalog import tools as tool_catalog
 from agents.models import Tool, ToolVersion
 from agents.sandbox.manifest import ToolRejected
@@ -120,13 +121,13 @@ def test_of_two_tools_of_one_agent_that_take_one_name_at_once_one_wins():
     def attempt(tool: Tool) -> str:
         try:
             return tool_catalog.upload_again(str(tool.pk), source=GREETING, file_name="new.py").current.tool_name
-        except agent_catalog.NamesClash:
+        except names.NamesClash:
             return "clash"
         finally:
             connection.close()
 
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(attempt, tools)) == ["clash", "greet"]
-    names = {tool.current.tool_name for tool in agent_catalog.tools_of(agent)}
-    assert "greet" in names
-    assert len(names) == 2
+    called = {tool.current.tool_name for tool in names.tools_of(agent)}
+    assert "greet" in called
+    assert len(called) == 2

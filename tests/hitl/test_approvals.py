@@ -13,9 +13,10 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
+from aip.core.jsonb import canonical, storable
 from hitl import approvals, doorbell, executions
 from hitl.models import EXECUTION_MOVES, MOVES, ApprovalRequest, Decision, Execution, Source, Status
-from hitl.seal import canonical, seal, storable
+from hitl.seal import seal
 from tests.hitl.calls import a_call, open_one
 
 pytestmark = pytest.mark.django_db
