@@ -22,7 +22,7 @@ def servers() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def django_db_setup(servers: None, django_db_setup: None) -> Iterator[None]:
     """pytest-django's, over the embedded server; the checkpoints' pool lets go before the database is dropped."""
-    from agents.runs import checkpoints
+    from agents.loop import checkpoints
 
     yield
     checkpoints._pool().close()

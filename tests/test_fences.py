@@ -10,8 +10,9 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from agents.loop import checkpoints
 from agents.models import Status
-from agents.runs import checkpoints, lifecycle
+from agents.runs import lifecycle
 from agents.runs.attempts import Attempt, Lost
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Decision, Execution, Source

@@ -13,9 +13,10 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
+from agents.loop import checkpoints
 from agents.management.commands.sweep import Leases
 from agents.models import ENDED, MOVES, Agent, Heartbeat, Run, RunEvent, Status
-from agents.runs import attempts, checkpoints, events, heartbeats, lifecycle
+from agents.runs import attempts, events, heartbeats, lifecycle
 from agents.runs.attempts import Attempt, Lost
 from agents.runs.worker import Watch
 from hitl import approvals, executions

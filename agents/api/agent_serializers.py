@@ -6,11 +6,10 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents.catalog import configs, model_choice, names, subagents
-from agents.llm import chat_models
+from agents.catalog import configs, model_choice, model_names, names, subagents
 from agents.models import Agent, Tool
-from aip.core import ids
 from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
+from aip.core.ids import is_uuid
 
 
 class Reference(serializers.Serializer[Any]):
@@ -55,7 +54,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         config: dict[str, Any] = agent.agent_config
         if agent.language_model_id:
             return config
-        model = chat_models.of_agent(config, None)
+        model = model_names.of_agent(config, None)
         return {**config, "lm_provider": model.provider, "lm_name": model.name}
 
 
@@ -98,7 +97,7 @@ class AgentInputSerializer(serializers.Serializer[Any]):
 
     def validate_tools(self, value: list[str] | None) -> list[Tool]:
         given = value or []
-        unknown = next((text for text in given if not ids.is_uuid(text)), None)
+        unknown = next((text for text in given if not is_uuid(text)), None)
         ids = [] if unknown else list(dict.fromkeys(UUID(text) for text in given))
         found = Tool.objects.filter(deleted_at=None).select_related("current").in_bulk(ids)
         unknown = unknown or next((str(pk) for pk in ids if pk not in found), None)
@@ -137,7 +136,7 @@ class AgentInputSerializer(serializers.Serializer[Any]):
         left = self.instance if self.partial else None
         tools = attrs.get("tools", names.tools_of(left) if left else [])
         agents = attrs.get("agents", subagents.of(left) if left else [])
-        subagents.check_names(tools or [], agents or [])
+        names.check_names(tools or [], agents or [])
 
     def fields_of_agent(self) -> dict[str, Any]:
         """The checked fields as `roster.create` and `roster.change` take them; what is null is as if never given."""

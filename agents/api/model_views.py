@@ -8,7 +8,7 @@ from rest_framework.views import APIView
 
 from agents.api.openapi import EMPTY, MODELS, OFFSET
 from agents.api.params import MAX_NUMBER, envelope, given, whole
-from agents.llm import chat_models
+from agents.catalog import model_names
 from aip.core import openapi
 
 MAX_MODELS = 1000
@@ -28,10 +28,10 @@ class LanguageModelList(APIView):
         query = given(request)
         offset = whole(query, "offset", 0, low=0, high=MAX_NUMBER)
         limit = whole(query, "limit", MAX_MODELS, low=1, high=MAX_MODELS)
-        names = chat_models.listed()[offset : offset + limit]
-        models = [(name, chat_models.parse(name)) for name in names]
+        names = model_names.listed()[offset : offset + limit]
+        models = [(name, model_names.parse(name)) for name in names]
         data = [
-            {"id": chat_models.model_id(name), "provider": model.provider, "name": model.name, "account_id": None}
+            {"id": model_names.model_id(name), "provider": model.provider, "name": model.name, "account_id": None}
             for name, model in models
         ]
         return Response(envelope(data))

@@ -10,8 +10,9 @@ from agents.api.openapi import CANCELLED, RUN_FILTERS
 from agents.api.params import MAX_NUMBER, MAX_PAGE, envelope, figures, given, whole, word
 from agents.api.run_serializers import RUN_TYPES, WIRE_STATUSES, RunDetailSerializer, RunSerializer
 from agents.runs import lifecycle, queries
-from aip.core import ids, openapi
+from aip.core import openapi
 from aip.core.errors import Conflict
+from aip.core.ids import is_uuid
 
 PAGE = 20
 
@@ -31,7 +32,7 @@ class RunList(APIView):
         limit = whole(query, "limit", PAGE, low=1, high=MAX_PAGE)
         page = whole(query, "page", 1, low=1, high=MAX_NUMBER)
         schedule = query.get("schedule_id") or None
-        if schedule and not ids.is_uuid(schedule):
+        if schedule and not is_uuid(schedule):
             raise ParseError("schedule_id must be the id of a schedule, a UUID.")
         run_type = word(query, "run_type", RUN_TYPES)
         found = queries.of_agent(

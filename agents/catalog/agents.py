@@ -11,6 +11,7 @@ from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
 from rest_framework.exceptions import NotFound
 
+from agents.catalog import subagents
 from agents.catalog.names import check_names, tools_of
 from agents.models import Agent, AgentTool, Installation, SubAgent, Tool
 from aip.core.ids import is_uuid
@@ -112,8 +113,6 @@ def restore(agent_id: str) -> Agent:
 
     Raises NotFound, NamesClash, configs.Invalid.
     """
-    from agents.catalog import subagents
-
     with account_locked():
         agent = _found(listed(include_deleted=True), agent_id)
         if agent.deleted_at is not None:

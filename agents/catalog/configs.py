@@ -5,8 +5,8 @@ from uuid import UUID
 
 from django.conf import settings
 
-from agents.llm.chat_models import HYPERPARAMETERS
-from aip.core import ids
+from agents.catalog.model_names import HYPERPARAMETERS
+from aip.core.ids import is_uuid
 
 # What `tool_configs[<id>]` means to the server; its other entries go to the tool class as fields.
 RESERVED = frozenset({"hitl", "idempotent", "destructive", "timeout_seconds"})
@@ -57,7 +57,7 @@ def check_tool_configs(value: Config) -> None:
     """Raises Invalid."""
     for tool_id, config in value.items():
         path = f"tool_configs.{tool_id}"
-        if not ids.is_uuid(tool_id):  # most likely a gate that its author believes to be closed
+        if not is_uuid(tool_id):  # most likely a gate that its author believes to be closed
             raise Invalid(f"{path} is not the id of a tool; the settings of a tool stand under its id.")
         if config is None:
             continue

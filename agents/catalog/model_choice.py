@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from agents.catalog import model_names
 from agents.catalog.configs import Config, Invalid
-from agents.llm import chat_models
 from agents.models import Agent
 
 # What in `agent_config` names a model, or goes with its name.
@@ -61,7 +61,7 @@ def _named(provider: str, name: str, stored: Agent | None) -> Config:
     named = {"lm_provider": provider, "lm_name": name}
     if stored is None or "lm_base_url" not in stored.agent_config:
         return named
-    model = chat_models.of_agent(stored.agent_config, stored.language_model_id)
+    model = model_names.of_agent(stored.agent_config, stored.language_model_id)
     is_the_same = (model.provider, model.name) == (provider, name)
     return named | ({"lm_base_url": stored.agent_config["lm_base_url"]} if is_the_same else {})
 

@@ -1,12 +1,22 @@
-"""A model has to tell the tools of its agent apart."""
+"""The names under which a model calls the tools and sub-agents of its agent. It has to tell them apart."""
 
+import re
 from collections.abc import Iterable
 
+from agents.catalog.configs import Invalid
 from agents.models import Agent, AgentTool, Tool
+from agents.sandbox.manifest import MAX_TOOL_NAME
+
+NO_TOOL_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-class NamesClash(Exception):
-    """Two tools of one agent call themselves alike, and a model could not tell them apart; names them."""
+class NamesClash(Invalid):
+    """Two tools or sub-agents of one agent have the same name for its model; names them."""
+
+
+def tool_name(agent: Agent) -> str:
+    """The name under which a model calls an agent: its own, as far as a tool may be named so."""
+    return NO_TOOL_NAME.sub("_", agent.name).strip("_")[:MAX_TOOL_NAME] or f"agent_{str(agent.pk)[:8]}"
 
 
 def tools_of(agent: Agent) -> list[Tool]:
@@ -15,10 +25,21 @@ def tools_of(agent: Agent) -> list[Tool]:
     return [entry.tool for entry in entries]
 
 
-def check_names(tools: Iterable[Tool]) -> None:
-    """Raises NamesClash."""
-    names = [tool.current.tool_name for tool in tools]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise NamesClash(
-            f"Two of these tools call themselves '{min(twice)}'; a model cannot tell them apart. Rename one."
-        )
+def check_names(tools: Iterable[Tool], agents: Iterable[Agent] = ()) -> None:
+    """Raises NamesClash where a model could not tell these tools and sub-agents of one agent apart."""
+    taken: dict[str, str] = {}
+    for tool in tools:
+        name = tool.current.tool_name
+        if name in taken:
+            raise NamesClash(
+                f"Two of these tools call themselves '{name}'; a model cannot tell them apart. Rename one."
+            )
+        taken[name] = f"the tool {tool.name}"
+    for agent in agents:
+        name = tool_name(agent)
+        if name in taken:
+            raise NamesClash(
+                f"The sub-agent {agent.name} would be called '{name}', as {taken[name]} is; "
+                "a model cannot tell them apart. Rename one."
+            )
+        taken[name] = f"the sub-agent {agent.name}"

@@ -5,9 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from agents.catalog import agents as agent_catalog
-from agents.catalog import configs, model_choice, subagents
+from agents.catalog import configs, model_choice, model_names, names, subagents
 from agents.catalog.toolspec import ToolSpec
-from agents.llm import chat_models
 from agents.models import Agent, AgentTool, Tool, ToolVersion
 from aip.core.db import one_moment
 
@@ -52,17 +51,17 @@ def _freeze(
     tool_configs = configs.merged(agent.tool_configs, configs.by_tool_id(override.get("tool_configs") or {}))
     configs.check_agent_config(agent_config)
     configs.check_tool_configs(tool_configs)
-    subagents.check_names(tools[agent.pk], team[agent.pk])
+    names.check_names(tools[agent.pk], team[agent.pk])
     return {
         "agent_id": str(agent.pk),
         "agent_name": agent.name,
         "agent_version": agent.version,
         "instruction": agent.instruction,
-        "model": chat_models.of_agent(agent_config, agent.language_model_id).as_spec(),
+        "model": model_names.of_agent(agent_config, agent.language_model_id).as_spec(),
         "tools": [_freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}) for tool in tools[agent.pk]],
         "agents": [
             _freeze(sub, _entry_of(sub, runtime_config), team, tools, runtime_config)
-            | {"tool_name": subagents.tool_name(sub), "description": sub.description or ""}
+            | {"tool_name": names.tool_name(sub), "description": sub.description or ""}
             for sub in team[agent.pk]
         ],
         "timeout_seconds": agent_config.get("timeout_seconds"),

@@ -1,13 +1,10 @@
 """Which agents an agent may give tasks to: without cycles, not too deep, each under the name of a tool."""
 
-import re
-from collections.abc import Iterable
 from uuid import UUID
 
-from agents.catalog import names
 from agents.catalog.configs import Invalid
-from agents.models import Agent, SubAgent, Tool
-from agents.sandbox.manifest import MAX_TOOL_NAME
+from agents.catalog.names import check_names, tools_of
+from agents.models import Agent, SubAgent
 from aip.core.ids import is_uuid
 
 # Levels of agents, the one that is run included. Each is a part of its calls' `checkpoint_ns`, of which events' keys
@@ -15,14 +12,8 @@ from aip.core.ids import is_uuid
 MAX_LEVELS = 5
 # Agents of one run, each counted as often as a way leads to it.
 MAX_AGENTS = 100
-NO_TOOL_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 Team = dict[UUID, list[Agent]]
-
-
-def tool_name(agent: Agent) -> str:
-    """The name under which a model calls an agent: its own, as far as a tool may be named so."""
-    return NO_TOOL_NAME.sub("_", agent.name).strip("_")[:MAX_TOOL_NAME] or f"agent_{str(agent.pk)[:8]}"
 
 
 def of(agent: Agent) -> list[Agent]:
@@ -71,7 +62,7 @@ def check_again(agent: Agent) -> None:
     """Whether an agent that is restored still fits with those whom it leads, and who lead it. Raises Invalid."""
     check(agent.pk, of(agent))
     for each in (agent, *Agent.objects.filter(sub_agents__sub_agent=agent, deleted_at=None)):
-        check_names(names.tools_of(each), of(each))
+        check_names(tools_of(each), of(each))
 
 
 def _below(agents: list[Agent]) -> Team:
@@ -85,16 +76,3 @@ def _below(agents: list[Agent]) -> Team:
             team[entry.agent_id].append(entry.sub_agent)
         level = {sub.pk for pk in level for sub in team[pk]} - team.keys()
     return team
-
-
-def check_names(tools: Iterable[Tool], agents: list[Agent]) -> None:
-    """A model has to tell its tools and sub-agents apart. Raises Invalid."""
-    taken = {tool.current.tool_name: f"the tool {tool.name}" for tool in tools}
-    for agent in agents:
-        name = tool_name(agent)
-        if name in taken:
-            raise Invalid(
-                f"The sub-agent {agent.name} would be called '{name}', as {taken[name]} is; "
-                "a model cannot tell them apart. Rename one."
-            )
-        taken[name] = f"the sub-agent {agent.name}"

@@ -12,12 +12,12 @@ from django.db.models.functions import Now
 from rest_framework.exceptions import NotFound
 
 from agents.catalog import agents as agent_catalog
-from agents.catalog import names, subagents
+from agents.catalog import names
 from agents.models import AgentTool, SubAgent, Tool, ToolVersion
 from agents.sandbox import client as sandbox
 from agents.sandbox.manifest import ToolRejected
-from aip.core import ids
 from aip.core.db import borrowed_connection
+from aip.core.ids import is_uuid
 from hitl import cancellations
 
 MAX_SOURCE_BYTES = 1_000_000
@@ -45,7 +45,7 @@ def all_living() -> QuerySet[Tool]:
 
 def living(tool_id: str) -> Tool:
     """Raises NotFound, also for an id that is no UUID."""
-    tool = all_living().filter(pk=tool_id).first() if ids.is_uuid(tool_id) else None
+    tool = all_living().filter(pk=tool_id).first() if is_uuid(tool_id) else None
     if tool is None:
         raise NotFound(f"There is no tool with the id {tool_id[:100]}.")
     return tool
@@ -179,7 +179,7 @@ def _check_agents_of(tool: Tool, tool_name: str) -> None:
         )
     led = SubAgent.objects.filter(agent__in=having.values("agent"), sub_agent__deleted_at=None)
     for entry in led.select_related("agent", "sub_agent"):
-        if subagents.tool_name(entry.sub_agent) == tool_name:
+        if names.tool_name(entry.sub_agent) == tool_name:
             raise names.NamesClash(
                 f"The agent {entry.agent.name!r} has the sub-agent {entry.sub_agent.name!r}, which is called "
                 f"'{tool_name}' as well; a model could not tell them apart. Rename the class's tool, or take one of "

@@ -1,7 +1,6 @@
-"""Which model an agent's run uses, and how the server's own keys are kept from anybody else's server."""
+"""Build the model that a run asks; keep the server's own keys from anybody else's server."""
 
 import time
-import uuid
 from collections.abc import Iterator
 from functools import cache
 from traceback import walk_tb
@@ -24,58 +23,10 @@ from langchain_core.exceptions import (
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
+from agents.catalog.model_names import UNLISTED, Model
 from agents.llm import providers
-from agents.llm.providers import Model as Model
 from agents.llm.providers import ModelUnusable as ModelUnusable
 from agents.llm.rehearsal import Rehearsal
-
-# What an agent may say to its model; anything else could carry a key or an address.
-HYPERPARAMETERS: dict[str, tuple[type, ...]] = {
-    "temperature": (int, float),
-    "top_p": (int, float),
-    "max_tokens": (int,),
-    "seed": (int,),
-    "stop": (str, list),
-    "reasoning_effort": (str,),
-    "presence_penalty": (int, float),
-    "frequency_penalty": (int, float),
-}
-
-
-# Stands for the provider of a language_model_id that the server does not list: the run says so, and fails.
-UNLISTED = "language_model_id"
-
-
-def listed() -> list[str]:
-    """The models that anyone may name, as `provider/name`."""
-    return list(dict.fromkeys(["rehearsal/default", *settings.MODELS]))
-
-
-def model_id(name: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
-
-
-def parse(name: str) -> Model:
-    provider, _, rest = name.partition("/")
-    return Model(provider=provider, name=rest)
-
-
-def of_agent(agent_config: dict[str, Any], language_model_id: str | None) -> Model:
-    """The model that an agent's stored settings name; the server's default where they name none."""
-    base_url = agent_config.get("lm_base_url")
-    hyperparameters = agent_config.get("lm_hyperparameters") or {}
-    if "lm_provider" in agent_config:
-        found = Model(provider=agent_config["lm_provider"], name=agent_config["lm_name"])
-    elif embedded := agent_config.get("language_model"):
-        found = parse(embedded["id"])
-        base_url = embedded.get("base_url", base_url)
-        hyperparameters = embedded.get("hyperparameters") or hyperparameters
-    elif language_model_id:
-        names = {model_id(name): name for name in listed()}
-        found = parse(names.get(language_model_id, f"{UNLISTED}/{language_model_id}"))
-    else:
-        found = parse(settings.DEFAULT_MODEL)
-    return Model(provider=found.provider, name=found.name, base_url=base_url, hyperparameters=hyperparameters)
 
 
 def build(model: Model, listener: BaseCallbackHandler | None = None) -> BaseChatModel:

@@ -1,32 +1,17 @@
 """Models of whichever LangChain integration is installed beside the server."""
 
 import re
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.conf import settings
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr, ValidationError
 
+from agents.catalog.model_names import Model
+
 
 class ModelUnusable(Exception):
     """The run's model cannot be asked; says what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A model as a run's spec stores it."""
-
-    provider: str
-    name: str
-    base_url: str | None = None
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"{self.provider}/{self.name}"
-
-    def as_spec(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def build(model: Model, provider: str) -> BaseChatModel:

@@ -6,19 +6,26 @@ from uuid import UUID
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
+from langgraph.errors import GraphBubbleUp
 
-from agents.catalog import snapshot
+from agents.catalog import model_names, snapshot
 from agents.llm import chat_models
+from agents.loop import checkpoints
 from agents.loop.engine import StepLimitReached, UnreadableCall, build_agent, build_tool, carry
 from agents.loop.gate import Gate
+from agents.loop.messages import tools_called
 from agents.loop.subagent_tool import SubAgentTool, usage
 from agents.loop.token_stream import Tokens
 from agents.models import Run, Status
-from agents.runs import attempts, checkpoints, events, lifecycle
+from agents.runs import attempts, events, lifecycle
 from agents.runs.attempts import Attempt, Lost
 from aip.core.db import AWAY, patiently
 
 logger = logging.getLogger(__name__)
+
+
+class LostInGraph(Lost, GraphBubbleUp):
+    """Lost, as a kind that ends a graph and that LangGraph does not take for a failure of a call."""
 
 
 def execute(run_id: UUID) -> None:
@@ -26,6 +33,7 @@ def execute(run_id: UUID) -> None:
     while (claimed := patiently(lambda: lifecycle.claim(run_id))) is not None:
         run, attempt = claimed
         with attempts.carrying(attempt):
+            attempt.lost_as = LostInGraph
             try:
                 parked = _carry(run, attempt)
             except Lost:
@@ -62,7 +70,7 @@ def _carry(run: Run, attempt: Attempt) -> bool:
 def _drive(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
     name = run.spec["agent_name"]
     return carry(
-        **_parts(attempt, run, run.spec, chat_models.build(chat_models.Model(**run.spec["model"]), Tokens(run.pk))),
+        **_parts(attempt, run, run.spec, chat_models.build(model_names.Model(**run.spec["model"]), Tokens(run.pk))),
         messages=run.spec["messages"],
         checkpointer=checkpoints.Saver(attempt),
         thread_id=str(run.pk),
@@ -107,7 +115,7 @@ def _parts(
 
 def _sub_agent(attempt: Attempt, run: Run, spec: snapshot.Spec, *, leader: str) -> SubAgentTool:
     """Built when it is called: an agent whose model cannot be asked spoils no run that does without it."""
-    model = chat_models.Model(**spec["model"])
+    model = model_names.Model(**spec["model"])
     return SubAgentTool(
         name=spec["tool_name"],
         description=spec["description"] or f"Gives a task to the agent {spec['agent_name']} and waits for its answer.",
@@ -118,7 +126,7 @@ def _sub_agent(attempt: Attempt, run: Run, spec: snapshot.Spec, *, leader: str) 
 
 def _report(attempt: Attempt, agent_name: str, message: AIMessage) -> None:
     if message.tool_calls:
-        called = events.placed(events.tools_called(message), under=[events.ROOT_STEP], agent_name=agent_name)
+        called = events.placed(tools_called(message), under=[events.ROOT_STEP], agent_name=agent_name)
         patiently(lambda: _write(attempt, f"calls:{message.id}", called))
     elif message.invalid_tool_calls:
         raise UnreadableCall
@@ -131,14 +139,14 @@ def _write(attempt: Attempt, key: str, payload: events.Payload) -> None:
 
 def _reason(exc: Exception, run: Run) -> str:
     """Why a run failed, for its reader."""
-    if reason := _explain(exc, chat_models.Model(**run.spec["model"])):
+    if reason := _explain(exc, model_names.Model(**run.spec["model"])):
         logger.warning("Run %s failed: %s", run.pk, reason)
         return reason
     logger.error("Run %s failed", run.pk, exc_info=exc)
     return f"The run failed inside the server ({type(exc).__name__}); the worker's log says more."
 
 
-def _explain(exc: Exception, model: chat_models.Model) -> str | None:
+def _explain(exc: Exception, model: model_names.Model) -> str | None:
     """Why an agent came to no answer, where that lies with its model; None if something else is wrong."""
     if isinstance(exc, StepLimitReached):
         return str(exc)

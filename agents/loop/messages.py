@@ -7,6 +7,7 @@ from uuid import uuid4
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
 from agents.loop.engine import MAX_CALLS, StepLimitReached
+from agents.runs import events
 from aip.core.jsonb import storable
 from aip.core.parsers import MAX_DEPTH, is_deeper_than
 from hitl.call import edits
@@ -68,6 +69,11 @@ def _kept(text: str) -> str:
     if len(whole) <= CONTEXT_CHARACTERS:
         return whole
     return f"{whole[:CONTEXT_CHARACTERS]}\n\n[Cut here: {len(whole):,} characters, of which the first were kept.]"
+
+
+def tools_called(message: AIMessage) -> events.Payload:
+    """The event that says what a message asks for."""
+    return events.tools_called(step_id=str(message.id), text=message.text, calls=message.tool_calls)
 
 
 def refusal(approval: ApprovalRequest, fate: str) -> str:

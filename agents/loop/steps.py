@@ -3,6 +3,7 @@
 from langchain_core.messages import AIMessage
 from langgraph.prebuilt.tool_node import ToolCallRequest
 
+from agents.loop.messages import tools_called
 from agents.runs import events
 from agents.runs.attempts import Attempt
 from aip.core.db import patiently
@@ -33,7 +34,7 @@ class Steps:
             return
         self._asked_by[step] = str(message.id)
         if self.is_sub_agent and message.id not in self._told:
-            called = self._marked(events.tools_called(message), [_around(step)])
+            called = self._marked(tools_called(message), [_around(step)])
             patiently(lambda: self.write(f"calls:{message.id}", called))
             self._told.add(str(message.id))
 

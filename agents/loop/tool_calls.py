@@ -7,13 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from langchain_core.messages import ToolCall, ToolMessage
-from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from agents.catalog.toolspec import ToolSpec
 from agents.loop.messages import tool_message
-from agents.runs.attempts import Attempt
+from agents.runs.attempts import Attempt, Lost
 from agents.sandbox import client as sandbox
 from agents.sandbox.client import SandboxUnavailable, ToolFailed
 from aip.core.jsonb import storable
@@ -61,7 +60,7 @@ def carried_out(
                 stop=stop,
             )
         message = tool_message(call, text, failed=False)
-    except (GraphBubbleUp, sandbox.TooLate):
+    except (Lost, sandbox.TooLate):
         raise
     except (ToolFailed, SandboxUnavailable) as e:
         message = tool_message(call, str(e), failed=True)

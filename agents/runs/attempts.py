@@ -16,7 +16,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
-from langgraph.errors import GraphBubbleUp
 
 from agents.models import Heartbeat, Run, Status
 from agents.runs import heartbeats
@@ -35,15 +34,15 @@ def within_limit() -> Q:
     return Q(deadline_at=None) | Q(deadline_at__gt=Now())
 
 
-class Lost(GraphBubbleUp):
-    """The run is not this attempt's any more: it ended, was cancelled, or another worker has it.
-
-    Of LangGraph's own kind that ends a graph and is no failure of a call.
-    """
+class Lost(Exception):
+    """The run is not this attempt's any more: it ended, was cancelled, or another worker has it."""
 
 
 class Attempt:
     """One claim of one run, by this process. Thread-safe: calls of one step share it."""
+
+    # What is raised when the run is lost. The loop sets a kind that LangGraph does not take for a failure of a call.
+    lost_as: type[Lost] = Lost
 
     def __init__(self, run_id: UUID, number: int, *, owed: int = 0) -> None:
         self.run_id = run_id
@@ -94,7 +93,7 @@ class Attempt:
             stops = list(self._stops)
         for stop in stops:
             stop()
-        return Lost()
+        return self.lost_as()
 
     @contextmanager
     def busy(self, *, gated: bool) -> Iterator[bool]:
@@ -116,7 +115,7 @@ class Attempt:
         """While a tool runs that `stop` ends. Raises Lost."""
         with _lock:
             if self.lost:
-                raise Lost
+                raise self.lost_as
             self._stops.add(stop)
         try:
             yield

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from celery import current_app as app
 from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 
-from aip.celery import app
-
 logger = logging.getLogger(__name__)
 
+# The name of the task, which messages of earlier versions of this server carry too.
+EXECUTE_RUN = "agents.execute_run"
 # There as long as Redis remembers.
 MARK = "aip:queue"
 
@@ -32,6 +33,11 @@ def hurrying(run_id: UUID) -> Iterator[None]:
         yield
     except (OperationalError, RedisError, OSError) as e:
         logger.warning("Redis is away (%s); the sweep queues run %s", type(e).__name__, run_id)
+
+
+def enqueue(run_id: UUID) -> None:
+    """Put a run into the queue. Raises kombu's OperationalError when Redis is away."""
+    app.send_task(EXECUTE_RUN, [str(run_id)], ignore_result=True)
 
 
 def is_new() -> bool:

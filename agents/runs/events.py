@@ -1,13 +1,13 @@
 """A run's events: the only writer of RunEvent, and the wire's vocabulary (contract 3.4.4, 3.4.5, 3.5)."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from langchain_core.messages import AIMessage
 
 from agents.models import Run
 from aip.core import pubsub
@@ -117,17 +117,17 @@ def token(text: str) -> Payload:
     return _event("token", text, top={"event_type": "content_chunk"})
 
 
-def tools_called(message: AIMessage) -> Payload:
-    """The model asks for tools."""
-    calls = [{"id": call["id"], "name": call["name"], "args": call["args"]} for call in message.tool_calls]
+def tools_called(*, step_id: str, text: str, calls: Sequence[Mapping[str, Any]]) -> Payload:
+    """The model asks for tools. `calls` have an id, a name and args."""
+    asked = [{"id": call["id"], "name": call["name"], "args": call["args"]} for call in calls]
     return _event(
         "agent_thinking_step",
-        message.text,
+        text,
         top={"event_type": "tool_call"},
         status="running",
-        step_id=str(message.id),
+        step_id=step_id,
         previous_step_ids=[ROOT_STEP],
-        tool_info={"tool_calls": calls, "status": "running"},
+        tool_info={"tool_calls": asked, "status": "running"},
     )
 
 

@@ -15,14 +15,13 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
 from rest_framework.exceptions import NotFound
 
-from agents.catalog import snapshot
-from agents.llm import chat_models
+from agents.catalog import model_names, snapshot
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, Status
-from agents.runs import attachments, broker, checkpoints, events, heartbeats
+from agents.runs import attachments, broker, checkpoint_tables, events, heartbeats
 from agents.runs.attachments import Attachment
 from agents.runs.attempts import Attempt, Lost, within_limit
-from aip.core import ids
 from aip.core.db import from_now
+from aip.core.ids import is_uuid
 from hitl import approvals, cancellations
 
 logger = logging.getLogger(__name__)
@@ -76,29 +75,23 @@ def start(
         )
         attachments.attach(run, files)
         run.now = run.created_at  # type: ignore[attr-defined]
-        events.append(run, "opened", events.opened(run.pk, str(chat_models.Model(**spec["model"]))))
+        events.append(run, "opened", events.opened(run.pk, str(model_names.Model(**spec["model"]))))
         transaction.on_commit(lambda: _hurry(run.pk), robust=True)
     return run
 
 
 def find(agent_id: str, run_id: str) -> Run:
     """A run of an agent, who may be deleted by now. Raises NotFound, also for ids that are no UUIDs."""
-    are_ids = ids.is_uuid(agent_id) and ids.is_uuid(run_id)
+    are_ids = is_uuid(agent_id) and is_uuid(run_id)
     run = Run.objects.filter(pk=run_id, agent_id=UUID(agent_id)).only("status").first() if are_ids else None
     if run is None:
         raise NotFound(f"The agent {agent_id[:100]} has no run with the id {run_id[:100]}.")
     return run
 
 
-def _enqueue(run_id: UUID) -> None:
-    from agents.tasks import execute_run
-
-    execute_run.delay(str(run_id))
-
-
 def _hurry(run_id: UUID) -> None:
     with broker.hurrying(run_id):
-        _enqueue(run_id)
+        broker.enqueue(run_id)
 
 
 def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
@@ -177,7 +170,7 @@ def _end(
     for run in ending:
         events.append(run, "end", last_event(run.pk))
     Run.objects.filter(pk__in=ids).update(status=status, holder="", completed_at=Now(), updated_at=Now())
-    checkpoints.forget(ids)
+    checkpoint_tables.forget(ids)
 
 
 def end_overdue() -> int:
@@ -240,7 +233,7 @@ def queue_again(run_id: UUID) -> None:
 def _queue(run: QuerySet[Run], run_id: UUID) -> None:
     if run.update(requeue_at=Now() + REQUEUE_AFTER):
         try:
-            _enqueue(run_id)
+            broker.enqueue(run_id)
         except Exception:
             run.update(requeue_at=Now())
             raise
@@ -277,7 +270,7 @@ def requeue_lost() -> int:
         still = Run.objects.filter(pk=pk, status=status)
         if still.filter(requeues=requeues).update(requeues=requeues + 1, requeue_at=Now() + wait):
             try:
-                _enqueue(pk)
+                broker.enqueue(pk)
             except Exception:
                 still.filter(requeues=requeues + 1).update(requeues=requeues, requeue_at=Now())
                 raise

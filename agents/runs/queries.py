@@ -7,7 +7,7 @@ from rest_framework.exceptions import NotFound
 
 from agents.models import Agent, Run, RunEvent, Status
 from agents.runs import lifecycle
-from aip.core import ids
+from aip.core.ids import is_uuid
 
 # The words of the wire, which knows no waiting; it has some for which nothing happens here.
 STATUSES = {
@@ -26,7 +26,7 @@ SHOWN = ("agent", "status", "input", "config", "created_at", "started_at", "comp
 
 def of_agent(agent_id: str, *, status: str | None, scheduled: bool) -> QuerySet[Run]:
     """The runs of an agent, who may be deleted by now, newest first. No run is scheduled. Raises NotFound."""
-    if not ids.is_uuid(agent_id) or not Agent.objects.filter(pk=agent_id).exists():
+    if not is_uuid(agent_id) or not Agent.objects.filter(pk=agent_id).exists():
         raise NotFound(f"There is no agent with the id {agent_id[:100]}.")
     found = Run.objects.filter(agent_id=UUID(agent_id)).order_by(*NEWEST_FIRST)
     if status is not None:

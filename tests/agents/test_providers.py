@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
+from agents.catalog import model_names
 from agents.llm import chat_models
 from agents.models import Run, RunEvent, Status
 from agents.runs import lifecycle
@@ -28,8 +29,8 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[AnthropicServer]:
         yield server
 
 
-def model(name: str = "claude", **fields: Any) -> chat_models.Model:
-    return chat_models.Model(provider="anthropic", name=name, **fields)
+def model(name: str = "claude", **fields: Any) -> model_names.Model:
+    return model_names.Model(provider="anthropic", name=name, **fields)
 
 
 def end_of(run: Run) -> dict[str, Any]:
@@ -77,14 +78,14 @@ def test_without_a_key_it_says_where_to_set_one(claude: AnthropicServer, monkeyp
 
 def test_a_provider_that_is_not_installed_names_its_package() -> None:
     with pytest.raises(chat_models.ModelUnusable, match="needs the Python package langchain-mistralai"):
-        chat_models.build(chat_models.Model(provider="mistralai", name="large"))
+        chat_models.build(model_names.Model(provider="mistralai", name="large"))
 
 
 def test_a_provider_whose_set_up_fails_repeats_nothing_of_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "not an address")
     with pytest.raises(chat_models.ModelUnusable, match="cannot be set up") as caught:
-        chat_models.build(chat_models.Model(provider="azure_openai", name="gpt"))
+        chat_models.build(model_names.Model(provider="azure_openai", name="gpt"))
     assert KEY not in str(caught.value)
 
 
@@ -95,7 +96,7 @@ def test_an_address_that_is_listed_for_one_provider_gets_no_key_of_another(
     settings.MODEL_BASE_URLS = [("openai", claude.url)]
     for provider in ("anthropic", "Anthropic", "ANTHROPIC "):
         with pytest.raises(chat_models.ModelUnusable, match="not allowed for the provider anthropic"):
-            chat_models.build(chat_models.Model(provider=provider, name="claude", base_url=claude.url))
+            chat_models.build(model_names.Model(provider=provider, name="claude", base_url=claude.url))
     assert claude.received == []
     settings.MODEL_BASE_URLS = [("anthropic", claude.url)]
     claude.scripts["claude"] = lambda _: 404

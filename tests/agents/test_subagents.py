@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 
 from agents.api.agent_serializers import AgentInputSerializer
 from agents.catalog import agents as agent_catalog
-from agents.catalog import configs, names, subagents
+from agents.catalog import configs, model_names, names, subagents
 from agents.catalog import tools as tool_catalog
 from agents.llm import chat_models
 from agents.llm.rehearsal import Rehearsal
@@ -358,12 +358,12 @@ def test_names_that_a_model_cannot_tell_apart_are_refused(worker: Agent) -> None
     [("Mail clerk", "Mail_clerk"), ("a.b/c", "a_b_c"), ("x" * 80, "x" * 64), ("Zürich-2", "Z_rich-2")],
 )
 def test_an_agent_is_called_by_its_name_as_far_as_a_tool_may_be(name: str, called: str) -> None:
-    assert subagents.tool_name(Agent(name=name)) == called
+    assert names.tool_name(Agent(name=name)) == called
 
 
 def test_an_agent_whose_name_has_no_letter_that_a_tool_may_have_is_called_by_its_id() -> None:
     agent = Agent(name="茶")
-    assert subagents.tool_name(agent) == f"agent_{str(agent.pk)[:8]}"
+    assert names.tool_name(agent) == f"agent_{str(agent.pk)[:8]}"
 
 
 # What a run freezes
@@ -432,7 +432,7 @@ def test_a_sub_agent_that_never_comes_to_an_answer_is_a_failed_call(
     tool = upload("reporter")
     looping = agent_catalog.create(name="looping", tools=[tool], tool_configs={str(tool.pk): {"listener": world.url}})
 
-    def build(model: chat_models.Model, listener: Any = None) -> BaseChatModel:
+    def build(model: model_names.Model, listener: Any = None) -> BaseChatModel:
         return Rehearsal() if listener.run_id else Looping()
 
     monkeypatch.setattr(chat_models, "build", build)

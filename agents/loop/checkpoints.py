@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -19,8 +18,6 @@ from psycopg_pool import ConnectionPool
 
 from agents.runs.attempts import FENCE, Attempt
 from aip.core.db import patiently
-
-TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
 # It logs every connection that the pool replaces.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
@@ -87,14 +84,6 @@ class Saver(PostgresSaver):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         patiently(lambda: PostgresSaver.put_writes(self, config, writes, task_id, task_path))
-
-
-def forget(run_ids: Sequence[UUID]) -> None:
-    """Delete what was kept of runs that end, in the caller's transaction."""
-    threads = [str(run_id) for run_id in run_ids]
-    with connection.cursor() as cursor:
-        for table in TABLES:
-            cursor.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", [threads])  # noqa: S608 - our own constant
 
 
 def make_tables(**kwargs: Any) -> None:
