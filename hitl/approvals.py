@@ -21,8 +21,8 @@ from aip.core.jsonb import storable
 from hitl import decision_rules, on_commit
 from hitl.call import Call
 from hitl.exceptions import AlreadyClosed as AlreadyClosed
+from hitl.exceptions import InvalidDecision as InvalidDecision
 from hitl.exceptions import StaleSeal as StaleSeal
-from hitl.exceptions import Unfit as Unfit
 from hitl.exceptions import UnknownRequest as UnknownRequest
 from hitl.models import ApprovalRequest, Decision, Execution, Extension, Source, Status
 from hitl.seal import Arguments
@@ -47,7 +47,7 @@ def recently_closed() -> QuerySet[ApprovalRequest]:
     return ApprovalRequest.objects.filter(closed_at__gt=Now() - RECENT).order_by("-closed_at")
 
 
-def news(run_id: UUID | None = None) -> QuerySet[ApprovalRequest]:
+def closed_unsettled(run_id: UUID | None = None) -> QuerySet[ApprovalRequest]:
     """The requests that were closed and have not had their effect on their run yet."""
     found = unsettled().exclude(status=Status.PENDING)
     return found.filter(run_id=run_id) if run_id else found
@@ -83,7 +83,7 @@ def ask_again(request: ApprovalRequest, call: Call, reason: str) -> ApprovalRequ
         context=request.context,
         round=request.round + 1,
         reason=reason,
-        model_arguments=None if request.operators_arguments is None else request.asked_with,
+        model_arguments=None if request.operators_arguments is None else request.asked_arguments,
     )
 
 
@@ -139,7 +139,7 @@ def decide(
     `arguments`, with `approved`: run the call with these instead. `answer`, with `skipped`: the call's result in
     place of the tool's. `seal`: that of the call that was seen, whole or its first eight characters or more.
 
-    Raises UnknownRequest, AlreadyClosed when another decision or the deadline came first, StaleSeal, Unfit.
+    Raises UnknownRequest, AlreadyClosed when another decision or the deadline came first, StaleSeal, InvalidDecision.
     """
     if decision not in DECIDABLE:
         raise ValueError(f"{decision!r} is not a person's decision")
@@ -153,7 +153,7 @@ def decide(
 
     with transaction.atomic():
         # First of all that follows: who holds goes on while others are told. To ring for a closed one does no harm.
-        on_commit.ring(request_id)
+        on_commit.wake(request_id)
         made = close(
             _open_now(request_id),
             decision,
@@ -193,15 +193,15 @@ def _too_late(request_id: UUID) -> Exception:
 
 
 def extend(request_id: UUID, *, seconds: int, by: User, source: Source) -> ApprovalRequest:
-    """Give a pending request `seconds` more. Raises UnknownRequest, AlreadyClosed, Unfit."""
+    """Give a pending request `seconds` more. Raises UnknownRequest, AlreadyClosed, InvalidDecision."""
     if seconds < 1:
-        raise Unfit(seconds="This must be a whole number of seconds, at least 1.")
+        raise InvalidDecision(seconds="This must be a whole number of seconds, at least 1.")
     with transaction.atomic():
         row = _open_now(request_id).first()
         if row is not None:
             room = int(settings.HITL_MAX_TIMEOUT_SECONDS - row.timeout_seconds)
             if seconds > room:
-                raise Unfit(seconds=f"This request can be extended by at most {max(0, room)} seconds.")
+                raise InvalidDecision(seconds=f"This request can be extended by at most {max(0, room)} seconds.")
             row.timeout_seconds += seconds
             row.timeout_at = row.created_at + timedelta(seconds=row.timeout_seconds)
             row.save(update_fields=["timeout_seconds", "timeout_at"])

@@ -58,7 +58,7 @@ def changes(request: ApprovalRequest, call: Call) -> str:
 def edits(request: ApprovalRequest) -> str:
     """What an operator changed in the arguments that the model asked with, in words; "" if nothing."""
     edited = request.operators_arguments
-    return "" if edited is None else "; ".join(_differences(request.asked_with, edited))
+    return "" if edited is None else "; ".join(_differences(request.asked_arguments, edited))
 
 
 def _differences(before: Arguments, after: Arguments) -> list[str]:

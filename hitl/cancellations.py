@@ -26,7 +26,7 @@ def end_with_runs(run_ids: Sequence[UUID], *, timed_out: bool) -> None:
         if timed_out:
             approvals.close(still_open, Status.TIMEOUT_SKIP, operator_input=RUN_TIMEOUT_NOTE, source=Source.TIMEOUT)
         else:
-            on_commit.ring(*_cancel(still_open))
+            on_commit.wake(*_cancel(still_open))
         theirs = ApprovalRequest.objects.filter(run_id__in=run_ids).exclude(status=Status.PENDING)
         began = Q(execution=Execution.STARTED)  # nobody will report of it any more
         theirs.filter(Q(settled_at=None) | began).update(
@@ -55,7 +55,7 @@ def withdraw_all(tool_id: UUID) -> None:
     """
     with transaction.atomic():
         of_tool = ApprovalRequest.objects.filter(tool_id=tool_id, status=Status.PENDING)
-        on_commit.ring(*_cancel(of_tool.select_for_update(no_key=True)))
+        on_commit.wake(*_cancel(of_tool.select_for_update(no_key=True)))
 
 
 def _cancel(open_ones: QuerySet[ApprovalRequest]) -> list[UUID]:

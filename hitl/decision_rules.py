@@ -4,7 +4,7 @@ from typing import Any
 
 from aip.core.jsonb import canonical
 from hitl import argument_schema as schemas
-from hitl.exceptions import StaleSeal, Unfit
+from hitl.exceptions import InvalidDecision, StaleSeal
 from hitl.models import SHORT_SEAL, ApprovalRequest, Status
 from hitl.seal import Arguments, seal
 
@@ -19,26 +19,26 @@ def check_seal(row: ApprovalRequest, given: str) -> None:
 
 
 def check_extras(decision: Status, arguments: Arguments | None, answer: str | None) -> None:
-    """Raises Unfit."""
+    """Raises InvalidDecision."""
     if arguments is not None and decision != Status.APPROVED:
-        raise Unfit(arguments=f"Arguments go with 'approved' alone; with '{decision}' nothing runs.")
+        raise InvalidDecision(arguments=f"Arguments go with 'approved' alone; with '{decision}' nothing runs.")
     if answer is None:
         return
     if decision != Status.SKIPPED:
-        raise Unfit(answer="An answer goes with 'skipped' alone: it stands in place of the tool's result.")
+        raise InvalidDecision(answer="An answer goes with 'skipped' alone: it stands in place of the tool's result.")
     if not answer.strip():
-        raise Unfit(answer=NO_ANSWER)
+        raise InvalidDecision(answer=NO_ANSWER)
     if len(answer) > MAX_ANSWER:
-        raise Unfit(answer=f"The answer has {len(answer):,} characters; {MAX_ANSWER:,} are allowed.")
+        raise InvalidDecision(answer=f"The answer has {len(answer):,} characters; {MAX_ANSWER:,} are allowed.")
 
 
 def check_arguments(row: ApprovalRequest, arguments: Arguments) -> None:
-    """Whether the tool takes them; what was asked about may run as it is. Takes its time. Raises Unfit."""
+    """Whether the tool takes them; what was asked about may run as it is. Takes its time. Raises InvalidDecision."""
     given = schemas.settled(arguments)
     if canonical(given) == canonical(row.arguments):
         return
     if wrong := schemas.check(row.args_schema, given, row.arguments):
-        raise Unfit(arguments=wrong)
+        raise InvalidDecision(arguments=wrong)
 
 
 def what_runs(row: ApprovalRequest, arguments: Arguments | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class StaleSeal(Exception):
         )
 
 
-class Unfit(ValueError):
+class InvalidDecision(ValueError):
     """What was given does not go together, or is not what the tool takes.
 
     `errors` says what is wrong by field; those of `arguments` by the name of the argument.
@@ -44,7 +44,7 @@ def describe_closing(request: ApprovalRequest) -> str:
     if request.status == Status.PENDING:
         return f"This request ran out of time at {request.timeout_at.isoformat()}; the step is skipped."
     at = request.closed_at.isoformat() if request.closed_at else ""
-    if request.made and request.made.is_of_runs_limit:
+    if request.decided and request.decided.is_of_runs_limit:
         return f"This request ended at {at} with its run, which failed at its own limit of time."
     if request.status == Status.TIMEOUT_SKIP:
         return f"This request ran out of time at {at}; the step was skipped."

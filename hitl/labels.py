@@ -14,7 +14,7 @@ OUTCOME = Case(
     default=F("status"),
     output_field=CharField(),
 )
-# Both versions of what was changed, as `asked_with` and `to_run` have them; null where nothing was.
+# Both versions of what was changed, as `asked_arguments` and `to_run` have them; null where nothing was.
 ASKED = Case(When(CHANGED, then=Coalesce("model_arguments", "arguments")), output_field=JSONField())
 RAN = Case(When(CHANGED, then=Coalesce("decision__arguments", "arguments")), output_field=JSONField())
 
@@ -35,4 +35,4 @@ NO_DECISION = Decision()
 
 def decision_of(request: ApprovalRequest) -> Decision:
     """An empty one where there is none: nothing is told of it."""
-    return request.made or NO_DECISION
+    return request.decided or NO_DECISION

@@ -170,24 +170,24 @@ class ApprovalRequest(models.Model):
         return self.seal[:SHORT_SEAL]
 
     @property
-    def made(self) -> "Decision | None":
+    def decided(self) -> "Decision | None":
         """Its decision, if there is one. Costs no statement where it was read with the request."""
         return getattr(self, "decision", None)
 
     @property
     def outcome(self) -> str:
         """What became of it, in the wire's words; an answered call is `skipped` there, and marked."""
-        return ANSWERED if self.made and self.made.answer is not None else self.status
+        return ANSWERED if self.decided and self.decided.answer is not None else self.status
 
     @property
     def seal_to_run(self) -> str:
         """The fingerprint of the call that an approval lets run."""
-        return (self.made.seal if self.made else "") or self.seal
+        return (self.decided.seal if self.decided else "") or self.seal
 
     @property
     def operators_arguments(self) -> Arguments | None:
         """What an operator put in place of the model's arguments, now or in an earlier round."""
-        edited: Arguments | None = self.made.arguments if self.made else None
+        edited: Arguments | None = self.decided.arguments if self.decided else None
         return self.arguments if edited is None and self.model_arguments is not None else edited
 
     @property
@@ -197,7 +197,7 @@ class ApprovalRequest(models.Model):
         return self.arguments if edited is None else edited
 
     @property
-    def asked_with(self) -> Arguments:
+    def asked_arguments(self) -> Arguments:
         """The arguments that the model asked with."""
         asked: Arguments = self.arguments if self.model_arguments is None else self.model_arguments
         return asked

@@ -25,7 +25,7 @@ def announce(request_id: UUID, status: str) -> None:
     transaction.on_commit(lambda: pubsub.send(GROUP, message), robust=True)
 
 
-def ring(*request_ids: UUID) -> None:
+def wake(*request_ids: UUID) -> None:
     """Wake those who hold for these requests."""
     if request_ids:
         transaction.on_commit(lambda: _wake(*request_ids), robust=True)

@@ -24,7 +24,7 @@ from agents.runs import heartbeats
 FENCE = "SELECT 1 FROM agents_run WHERE id = %s AND attempt = %s AND status = 'running' FOR SHARE"
 
 # Calls of a run that was taken up enter the gate within moments; a count that is wrong must not hold the run.
-LONGEST_DEBT_SECONDS = 60.0
+MAX_RESUME_WAIT_SECONDS = 60.0
 # How often a call that waits looks whether another one of its step has come to its end.
 BUSY_SECONDS = 0.5
 
@@ -44,12 +44,12 @@ class Attempt:
     # What is raised when the run is lost. The loop sets a kind that LangGraph does not take for a failure of a call.
     lost_as: type[Lost] = Lost
 
-    def __init__(self, run_id: UUID, number: int, *, owed: int = 0) -> None:
+    def __init__(self, run_id: UUID, number: int, *, undelivered: int = 0) -> None:
         self.run_id = run_id
         self.number = number
         self.lost = False
         # Closed requests for whose sake the run was taken up: until they had their effect it does not park.
-        self._owed = owed
+        self._undelivered = undelivered
         self._waiting = 0
         self._busy = 0
         self._since = time.monotonic()
@@ -137,7 +137,7 @@ class Attempt:
     def settled(self) -> None:
         """What was decided about one call has had its effect."""
         with _lock:
-            self._owed -= 1
+            self._undelivered -= 1
 
     def hold_left(self) -> float:
         """Seconds until to look again whether to park. While a tool runs, its run keeps its thread in any case."""
@@ -148,7 +148,7 @@ class Attempt:
         with _lock:
             if self._busy == 0 and not self._parking:
                 is_over = self.hold_left() <= 0 or self._slots < self._waiting
-                owes_nothing = self._owed <= 0 or time.monotonic() - self._since > LONGEST_DEBT_SECONDS
+                owes_nothing = self._undelivered <= 0 or time.monotonic() - self._since > MAX_RESUME_WAIT_SECONDS
                 self._parking = stopping.is_set() or (is_over and owes_nothing)
             return self._parking
 

@@ -33,11 +33,11 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong. `mend` is None where a person has to do what `remedy` says."""
+    """Something that is wrong. `fix` is None where a person has to do what `remedy` says."""
 
     what: str
     remedy: str
-    mend: Callable[[], object] | None = None
+    fix: Callable[[], object] | None = None
 
 
 def examine() -> Iterator[Finding]:
@@ -133,7 +133,7 @@ def _leases() -> Iterator[Finding]:
 def _lost_by_the_queue(queued: set[str]) -> Iterator[Finding]:
     of_before = Q(updated_at__lt=Now() - REQUEUE_AFTER)
     waiting = Run.objects.filter(of_before, status=Status.QUEUED)
-    news_of_before = approvals.news().filter(run_id=OuterRef("pk"), closed_at__lt=Now() - REQUEUE_AFTER)
+    news_of_before = approvals.closed_unsettled().filter(run_id=OuterRef("pk"), closed_at__lt=Now() - REQUEUE_AFTER)
     parked = Run.objects.filter(Exists(news_of_before), status=Status.WAITING)
     for found, what in (
         (waiting, "Runs wait for a worker, and the queue has lost them"),

@@ -99,7 +99,7 @@ def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
 
     The first claim also begins its step tree.
     """
-    has_news = Exists(approvals.news().filter(run_id=OuterRef("pk")))
+    has_news = Exists(approvals.closed_unsettled().filter(run_id=OuterRef("pk")))
     takeable = Q(status=Status.QUEUED) | (Q(status=Status.WAITING) & has_news)
     with transaction.atomic():
         claimed = Run.objects.filter(takeable, within_limit(), pk=run_id).update(
@@ -116,7 +116,7 @@ def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
         if run.attempt == 1:
             events.append(run, "begun", events.begun(run.spec["agent_name"]))
             return run, Attempt(run_id, 1)
-        return run, Attempt(run_id, run.attempt, owed=approvals.news(run_id).count())
+        return run, Attempt(run_id, run.attempt, undelivered=approvals.closed_unsettled(run_id).count())
 
 
 def park(attempt: Attempt) -> None:
@@ -209,7 +209,7 @@ def lose_expired() -> int:
 
 def _all_are_due() -> None:
     """Let the next look of the sweep queue again all that waits for a worker."""
-    with_news = approvals.news().values("run_id")
+    with_news = approvals.closed_unsettled().values("run_id")
     for waiting in (
         Run.objects.filter(status=Status.QUEUED),
         Run.objects.filter(status=Status.WAITING, pk__in=with_news),
@@ -263,7 +263,7 @@ def requeue_lost() -> int:
         broker.mark()
     due = Run.objects.filter(requeue_at__lte=Now()).order_by("requeue_at")
     queued = due.filter(status=Status.QUEUED)
-    with_news = due.filter(status=Status.WAITING, pk__in=approvals.news().values("run_id"))
+    with_news = due.filter(status=Status.WAITING, pk__in=approvals.closed_unsettled().values("run_id"))
     found = [row for lost in (queued, with_news) for row in lost.values_list("pk", "status", "requeues")[:BATCH]]
     for pk, status, requeues in found:
         wait = REQUEUE_AFTER * 2 ** min(requeues + 1, MAX_REQUEUE_DOUBLINGS)

@@ -33,7 +33,7 @@ def refusals() -> Iterator[None]:
         raise NotFound(str(e)) from e
     except (approvals.AlreadyClosed, approvals.StaleSeal) as e:
         raise Conflict(str(e)) from e
-    except approvals.Unfit as e:
+    except approvals.InvalidDecision as e:
         raise ValidationError(e.errors) from e
 
 

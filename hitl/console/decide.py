@@ -15,7 +15,7 @@ from hitl.console.cards import card
 from hitl.console.forms import ConsoleForm, ExtensionForm, problems
 from hitl.console.inbox import Filters, beyond
 from hitl.console.request_page import beside, detail_page
-from hitl.exceptions import AlreadyClosed, StaleSeal, Unfit, UnknownRequest, describe_closing
+from hitl.exceptions import AlreadyClosed, InvalidDecision, StaleSeal, UnknownRequest, describe_closing
 from hitl.models import ApprovalRequest, Source, Status
 from hitl.schema_process import Errors
 from hitl.seal import Arguments
@@ -56,7 +56,7 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
         return _refused(request, request_id, 409, _too_late(e.request))
     except StaleSeal as e:
         return _refused(request, request_id, 409, str(e))
-    except Unfit as e:
+    except InvalidDecision as e:
         if isinstance(e.errors.get("arguments"), dict):
             return _mend(request, request_id, e.errors["arguments"])
         return _refused(request, request_id, 400, str(e))
@@ -133,7 +133,7 @@ def extend(request: HttpRequest, request_id: UUID) -> HttpResponse:
         raise
     except AlreadyClosed as e:
         return _refused(request, request_id, 409, _too_late(e.request))
-    except Unfit as e:
+    except InvalidDecision as e:
         return _refused(request, request_id, 400, str(e))
     messages.success(request, f"It waits until {extended.timeout_at:%Y-%m-%d %H:%M:%S} UTC.")
     return _on_to(request, Filters(request.GET).at(reverse("request", args=[request_id])))

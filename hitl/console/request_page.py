@@ -59,7 +59,7 @@ def detail_page(
         "fields": in_order(row.args_schema, shown(row.args_schema, row.arguments)),
         "extensions": list(row.extensions.all()),
         "typed": request.POST,
-        "edited": differences(row.asked_with, row.to_run),
+        "edited": differences(row.asked_arguments, row.to_run),
         "precedent": None if found["is_closed"] else _precedent(row),
         "earlier": [_earlier(each) for each in earlier_decisions(row)],
         **_background(row),

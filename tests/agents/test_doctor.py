@@ -131,7 +131,7 @@ def test_it_finds_and_mends(
 def test_it_says_which_process_is_not_alive_and_how_to_start_it(kind: str) -> None:
     Heartbeat.objects.filter(kind=kind).update(beat_at=BEFORE)
     (finding,) = doctor.examine()
-    assert (finding.what, finding.mend) == (f"No {kind} is alive", None)
+    assert (finding.what, finding.fix) == (f"No {kind} is alive", None)
     assert finding.remedy.startswith("start one: ")
     with pytest.raises(CommandError):
         call_command("doctor", repair=True)

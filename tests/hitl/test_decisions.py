@@ -96,7 +96,7 @@ def test_arguments_that_the_tool_does_not_take_say_which_and_why_and_the_request
     alice: User, arguments: dict[str, Any], field: str, words: str
 ) -> None:
     request = open_one()
-    with pytest.raises(approvals.Unfit) as refused:
+    with pytest.raises(approvals.InvalidDecision) as refused:
         decide(request, Status.APPROVED, alice, arguments=arguments)
     assert words in " ".join(refused.value.errors["arguments"][field])
     assert request in approvals.pending()
@@ -107,7 +107,7 @@ def test_what_the_model_made_up_may_stay_or_go_but_not_change(alice: User) -> No
     asked = ASKED | {"mood": "cheerful"}
     decide(open_one(arguments=asked), Status.APPROVED, alice, arguments=EDITED | {"mood": "cheerful"})
     decide(open_one(arguments=asked), Status.APPROVED, alice, arguments=EDITED)
-    with pytest.raises(approvals.Unfit):
+    with pytest.raises(approvals.InvalidDecision):
         decide(open_one(arguments=asked), Status.APPROVED, alice, arguments=EDITED | {"mood": "grim"})
 
 
@@ -137,7 +137,7 @@ def test_what_does_not_go_together_decides_nothing(
     alice: User, word: Status, extras: dict[str, Any], field: str
 ) -> None:
     request = open_one()
-    with pytest.raises(approvals.Unfit) as refused:
+    with pytest.raises(approvals.InvalidDecision) as refused:
         decide(request, word, alice, **extras)
     assert list(refused.value.errors) == [field]
     assert request in approvals.pending()
@@ -189,7 +189,7 @@ def test_a_long_check_of_arguments_keeps_nobody_from_the_request(alice: User, bo
     request = open_one(args_schema=slow, arguments={"text": "aaa"})
 
     def edit(_: int) -> None:
-        with pytest.raises(approvals.Unfit, match="takes too long"):
+        with pytest.raises(approvals.InvalidDecision, match="takes too long"):
             decide(request, Status.APPROVED, alice, arguments={"text": "a" * 200 + "!"})
 
     with ThreadPoolExecutor(1) as executor:
@@ -242,7 +242,7 @@ def test_what_is_closed_or_unknown_is_not_extended(alice: User) -> None:
 @pytest.mark.parametrize("seconds", [0, -5, settings.HITL_MAX_TIMEOUT_SECONDS - 59])
 def test_an_extension_has_bounds_and_says_them(alice: User, seconds: int) -> None:
     request = open_one(timeout_seconds=60)
-    with pytest.raises(approvals.Unfit):
+    with pytest.raises(approvals.InvalidDecision):
         extend(request, alice, seconds)
     assert read_plain(request).timeout_seconds == 60
     extend(request, alice, settings.HITL_MAX_TIMEOUT_SECONDS - 60)

@@ -23,12 +23,12 @@ class Command(BaseCommand):
         found = list(examine())
         for finding in found:
             self.stdout.write(f"{finding.what}.")
-            if not repair or finding.mend is None:
-                self.stdout.write(f"    {'To repair' if finding.mend else 'To be done by hand'}: {finding.remedy}.")
+            if not repair or finding.fix is None:
+                self.stdout.write(f"    {'To repair' if finding.fix else 'To be done by hand'}: {finding.remedy}.")
                 continue
-            finding.mend()
+            finding.fix()
             self.stdout.write(f"    Repaired: {finding.remedy}.")
-        if repair and any(finding.mend for finding in found):
+        if repair and any(finding.fix for finding in found):
             found = list(examine())
             for finding in found:
                 self.stdout.write(f"Still: {finding.what}.")
