@@ -59,9 +59,12 @@ class Attempt:
 
     @contextmanager
     def writing(self) -> Iterator[Run]:
-        """A transaction in which the run is this attempt's: its row, with the database's time in `now`. Raises Lost."""
+        """A transaction in which the run is this attempt's: its row, locked. Raises Lost."""
         with transaction.atomic():
-            yield self._fence(Run.objects.all())
+            run = self._locked().first()
+            if run is None or self.lost:
+                raise self.abandon()
+            yield run
 
     @contextmanager
     def starting(self) -> Iterator[float]:
@@ -69,22 +72,19 @@ class Attempt:
         began = time.monotonic()
         beat = Heartbeat.objects.filter(kind="worker", name=OuterRef("holder")).values("beat_at")[:1]
         with transaction.atomic():
-            run = self._fence(Run.objects.annotate(age=Now() - Subquery(beat)))
-            age: timedelta | None = run.age  # type: ignore[attr-defined]
+            run = self._locked().annotate(age=Now() - Subquery(beat)).first()
+            if run is None or self.lost:
+                raise self.abandon()
+            age: timedelta | None = run.age
             if age is None or age.total_seconds() > settings.LEASE_SECONDS / 2:
                 heartbeats.beat("worker")  # late itself, perhaps because the database was away
                 age = timedelta()
             yield began + settings.LEASE_SECONDS - age.total_seconds()
 
-    def _fence(self, runs: QuerySet[Run]) -> Run:
-        """Raises Lost; also past the run's own limit, at which the sweep fails it."""
-        held = runs.filter(within_limit(), pk=self.run_id, attempt=self.number, status=Status.RUNNING).annotate(
-            now=Now()
-        )
-        run: Run | None = held.only("status", "started_at").select_for_update(no_key=True, of=("self",)).first()
-        if run is None or self.lost:
-            raise self.abandon()
-        return run
+    def _locked(self) -> QuerySet[Run]:
+        """The run while it is this attempt's; not past its own limit, at which the sweep fails it."""
+        held = Run.objects.filter(within_limit(), pk=self.run_id, attempt=self.number, status=Status.RUNNING)
+        return held.only("status").select_for_update(no_key=True, of=("self",))
 
     def abandon(self) -> Lost:
         """Note that the run is lost, and end what runs for it; the exception to raise."""

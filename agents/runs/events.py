@@ -7,7 +7,6 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 
 from agents.models import Run
 from aip.core import pubsub
@@ -26,33 +25,36 @@ def group(run_id: UUID) -> str:
 
 
 def locked(run_id: UUID) -> Run:
-    """A run's row, locked, with the database's time in `now`. Raises Run.DoesNotExist."""
+    """A run's row, locked. Raises Run.DoesNotExist."""
     return lock(Run.objects.filter(pk=run_id)).get()
 
 
 def lock(runs: QuerySet[Run], *, skip_locked: bool = False) -> QuerySet[Run]:
     """What an event's writer needs of runs, locked when they are read."""
-    locked = runs.select_for_update(no_key=True, skip_locked=skip_locked).annotate(now=Now())
-    return locked.only("status", "started_at", "completed_at")
+    return runs.select_for_update(no_key=True, skip_locked=skip_locked).only("status", "completed_at")
 
 
-# One statement, after the one that locked the run: it sees every event of before.
+# One statement, after the one that locked the run: it sees every earlier event. The time is the database's, and the
+# event's `time` is in seconds since a worker first claimed the run.
 APPEND = """
     INSERT INTO agents_runevent (run_id, seq, key, payload)
-    SELECT %(run)s, COALESCE((SELECT seq FROM agents_runevent WHERE run_id = %(run)s ORDER BY seq DESC LIMIT 1), 0) + 1,
-           %(key)s, %(payload)s::jsonb
+    SELECT id, COALESCE((SELECT seq FROM agents_runevent WHERE run_id = %(run)s ORDER BY seq DESC LIMIT 1), 0) + 1,
+           %(key)s, jsonb_set(
+               %(payload)s::jsonb || jsonb_build_object('timestamp', to_char(
+                   STATEMENT_TIMESTAMP() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'
+               )),
+               '{metadata,time}', to_jsonb(COALESCE(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - started_at), 0.0))
+           )
+    FROM agents_run WHERE id = %(run)s
     ON CONFLICT (run_id, key) DO NOTHING
 """
 
 
-def append(run: Any, key: str, payload: Payload) -> bool:
+def append(run: Run, key: str, payload: Payload) -> bool:
     """Append an event to a run whose row the caller has locked; False when `key` was reported before.
 
-    `seq` is handed out under that lock, so a reader never sees a gap that fills later. `run` has the database's time
-    in `now`.
+    `seq` is handed out under that lock, so a reader never sees a gap that fills later.
     """
-    payload["timestamp"] = run.now.isoformat()
-    payload["metadata"]["time"] = (run.now - run.started_at).total_seconds() if run.started_at else 0.0
     with connection.cursor() as cursor:
         cursor.execute(APPEND, {"run": run.pk, "key": key, "payload": json.dumps(storable(payload))})
         if cursor.rowcount == 0:

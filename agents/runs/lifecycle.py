@@ -74,7 +74,6 @@ def start(
             deadline_at=from_now(limit) if limit else None,
         )
         attachments.attach(run, files)
-        run.now = run.created_at  # type: ignore[attr-defined]
         events.append(run, "opened", events.opened(run.pk, str(model_names.Model(**spec["model"]))))
         transaction.on_commit(lambda: _hurry(run.pk), robust=True)
     return run
@@ -112,7 +111,7 @@ def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
         )
         if not claimed:
             return None
-        run = Run.objects.annotate(now=Now()).get(pk=run_id)
+        run = Run.objects.get(pk=run_id)
         if run.attempt == 1:
             events.append(run, "begun", events.begun(run.spec["agent_name"]))
             return run, Attempt(run_id, 1)
@@ -177,9 +176,7 @@ def end_overdue() -> int:
     """Fail the runs that are past their own limit; how many. One whose row is locked is looked at next time."""
     overdue = Run.objects.filter(status__in=LIVING, deadline_at__lte=Now()).order_by("deadline_at")
     with transaction.atomic():
-        ending: list[Any] = list(
-            events.lock(overdue.annotate(limit=KT("spec__timeout_seconds")), skip_locked=True)[:BATCH]
-        )
+        ending = list(events.lock(overdue, skip_locked=True).annotate(limit=KT("spec__timeout_seconds"))[:BATCH])
         reasons = {run.pk: PAST_ITS_LIMIT.format(seconds=run.limit) for run in ending}
         if ending:
             _end(ending, Status.FAILED, lambda pk: events.failed(pk, reasons[pk]), timed_out=True)
