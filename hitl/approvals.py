@@ -6,8 +6,8 @@ Every move is one UPDATE that names the state it expects, so whoever comes secon
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
 from uuid import UUID
 
 from django.conf import settings
@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from aip.core.annotated import WithAnnotations
 from aip.core.db import from_now
 from aip.core.jsonb import storable
 from hitl import decision_rules, on_commit
@@ -35,6 +36,15 @@ TIMEOUT_NOTE = "TIMEOUT"
 RECENT = timedelta(minutes=15)
 # How many overdue requests one look of the sweep closes, in one transaction.
 BATCH = 5000
+
+
+class ReadAt(TypedDict):
+    """The database's time when a row was read."""
+
+    now: datetime
+
+
+TimedRequest = WithAnnotations[ApprovalRequest, ReadAt]
 
 
 def pending() -> QuerySet[ApprovalRequest]:
@@ -58,17 +68,17 @@ def unsettled() -> QuerySet[ApprovalRequest]:
     return ApprovalRequest.objects.filter(settled_at=None)
 
 
-def open_request(call: Call, *, timeout_seconds: float, context: dict[str, Any]) -> ApprovalRequest:
+def open_request(call: Call, *, timeout_seconds: float, context: dict[str, Any]) -> TimedRequest:
     """The last request about `call`: found again when the gate is entered again, else opened."""
     found = last(call.run_id, call.checkpoint_ns)
     return found or _open(call, timeout_seconds=timeout_seconds, context=context, round=1)
 
 
-def last(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
+def last(run_id: UUID, checkpoint_ns: str) -> TimedRequest | None:
     return _seen().filter(run_id=run_id, checkpoint_ns=checkpoint_ns).order_by("-round").first()
 
 
-def ask_again(request: ApprovalRequest, call: Call, reason: str) -> ApprovalRequest:
+def ask_again(request: ApprovalRequest, call: Call, reason: str) -> TimedRequest:
     """Open the next round about a call that was approved and cannot be run under that approval.
 
     A call that was started is marked as unknown. The caller's transaction keeps others from the run.
@@ -87,7 +97,7 @@ def ask_again(request: ApprovalRequest, call: Call, reason: str) -> ApprovalRequ
     )
 
 
-def _open(call: Call, *, timeout_seconds: float, context: dict[str, Any], **more: Any) -> ApprovalRequest:
+def _open(call: Call, *, timeout_seconds: float, context: dict[str, Any], **more: Any) -> TimedRequest:
     new = ApprovalRequest(
         **asdict(call),
         **more,
@@ -106,19 +116,18 @@ def _open(call: Call, *, timeout_seconds: float, context: dict[str, Any], **more
     return request
 
 
-def look(request_id: UUID) -> ApprovalRequest:
+def look(request_id: UUID) -> TimedRequest:
     """A request with its decision."""
     return _seen().get(pk=request_id)
 
 
-def seconds_left(request: ApprovalRequest) -> float:
-    """Until the deadline of a request, by the database's clock, when it was looked at or opened."""
-    left: timedelta = request.timeout_at - request.now  # type: ignore[attr-defined]
-    return left.total_seconds()
+def seconds_left(request: TimedRequest) -> float:
+    """Until the deadline of a request, by the database's clock, when it was read."""
+    return (request.timeout_at - request.now).total_seconds()
 
 
-def _seen() -> QuerySet[ApprovalRequest]:
-    """Requests with their decisions, and the database's time in `now`."""
+def _seen() -> QuerySet[TimedRequest]:
+    """Requests with their decisions."""
     return ApprovalRequest.objects.select_related("decision").annotate(now=Now())
 
 
@@ -261,7 +270,7 @@ def close(
     `covered` gives what a decision lets run: its seal and arguments. Raises what that raises, before anything moved.
     """
     with transaction.atomic(savepoint=False):
-        rows: list[Any] = list(requests.annotate(now=Now()))
+        rows = list(requests.annotate(now=Now()))
         if not rows:
             return []
         lets_run = [covered(row) for row in rows]

@@ -42,6 +42,7 @@ from agents.sandbox import client as sandbox
 from aip.core.db import patiently
 from aip.core.jsonb import storable
 from hitl import approvals, cancellations, doorbell, executions
+from hitl.approvals import TimedRequest
 from hitl.call import Call, changes
 from hitl.models import ApprovalRequest, Execution, Status
 
@@ -129,7 +130,7 @@ class Gate(AgentMiddleware[Any, Any]):
 
     def _run_approved(
         self, request: ToolCallRequest, spec: ToolSpec, approval: ApprovalRequest
-    ) -> ToolMessage | ApprovalRequest:
+    ) -> ToolMessage | TimedRequest:
         """What the tool said, or the next round where what would run is not what was approved, or may have run."""
         if (edited := approval.operators_arguments) is not None:
             request = request.override(tool_call={**request.tool_call, "args": edited})
@@ -173,7 +174,7 @@ class Gate(AgentMiddleware[Any, Any]):
             start_before = claimed
         return tool_message(request.tool_call, NOT_STARTED, failed=True), 0.0
 
-    def _await_decision(self, approval: ApprovalRequest) -> ApprovalRequest:
+    def _await_decision(self, approval: TimedRequest) -> TimedRequest:
         """Hold on the request's Redis key until it is closed; park when it is time to.
 
         Enforces the request's deadline. Holds no database connection while it blocks. Raises Lost, GraphInterrupt.
@@ -189,7 +190,7 @@ class Gate(AgentMiddleware[Any, Any]):
                 approval = patiently(partial(_look, approval.pk))
         return approval
 
-    def _open(self, request: ToolCallRequest, spec: ToolSpec) -> ApprovalRequest:
+    def _open(self, request: ToolCallRequest, spec: ToolSpec) -> TimedRequest:
         """The request about a call; opened if it is not there yet. Raises ToolGone, Lost."""
         led_to_it = context(request.state["messages"], spec.description, self.background)
         timeout = spec.hitl_timeout_seconds or 0
@@ -201,10 +202,10 @@ class Gate(AgentMiddleware[Any, Any]):
                 events.append(run, f"pending:{approval.pk}", self.steps.placed(events.pending(approval)))
         return approval
 
-    def _ask_again(self, spec: ToolSpec, approval: ApprovalRequest, call: Call, reason: str) -> ApprovalRequest:
+    def _ask_again(self, spec: ToolSpec, approval: ApprovalRequest, call: Call, reason: str) -> TimedRequest:
         """The next round. Raises ToolGone."""
 
-        def ask() -> ApprovalRequest:
+        def ask() -> TimedRequest:
             with self.attempt.writing() as run:
                 tool_catalog.code(spec.id, spec.version_id, locked=True)
                 events.append(run, f"again:{approval.pk}", self.steps.placed(events.asked_again(approval, reason)))
@@ -301,7 +302,7 @@ def _claim(approval: ApprovalRequest, *, again: bool) -> bool:
     return again and executions.claim_repetition(approval)
 
 
-def _look(request_id: UUID) -> ApprovalRequest:
+def _look(request_id: UUID) -> TimedRequest:
     approval = approvals.look(request_id)
     if approval.status == Status.PENDING and approvals.seconds_left(approval) <= 0:
         approvals.time_out(request_id)
