@@ -81,7 +81,7 @@ class RunDetailSerializer(RunSerializer):
     total_usage = serializers.DictField(required=False, help_text="Tokens, as the model counted them")
 
     def to_representation(self, instance: Run) -> dict[str, Any]:
-        events: list[tuple[str, dict[str, Any]]] = instance.shown_events  # type: ignore[attr-defined]
+        events = list(instance.events.order_by("seq").values_list("key", "payload"))
         usage = next((payload["usage"] for key, payload in events if key == "usage"), None)
         return {
             **super().to_representation(instance),

@@ -5,7 +5,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from rest_framework.exceptions import NotFound
 
-from agents.models import Agent, Run, RunEvent, Status
+from agents.models import Agent, Run, Status
 from agents.runs import lifecycle
 from aip.core.ids import is_uuid
 
@@ -41,8 +41,5 @@ def page(runs: QuerySet[Run], start: int, limit: int) -> QuerySet[Run]:
 
 
 def one(agent_id: str, run_id: str) -> Run:
-    """A run with its events in `shown_events`. Raises NotFound."""
-    run = Run.objects.only(*SHOWN).get(pk=lifecycle.find(agent_id, run_id).pk)
-    events = RunEvent.objects.filter(run=run).order_by("seq").values_list("key", "payload")
-    run.shown_events = list(events)  # type: ignore[attr-defined]
-    return run
+    """What is shown of a run. Raises NotFound."""
+    return Run.objects.only(*SHOWN).get(pk=lifecycle.find(agent_id, run_id).pk)
