@@ -32,12 +32,24 @@ from aip.core.admin_pages import (
     table,
     when,
 )
+from aip.core.annotated import WithAnnotations
 from aip.core.db import borrowed_connection
 from hitl.console import csv_export
 from hitl.console.diff import Change, differences
 from hitl.console.request_page import conversation
-from hitl.labels import APPROVED_WITH_CHANGES, ASKED, LABELS, OUTCOME, PLACES, RAN, decision_of
+from hitl.labels import (
+    APPROVED_WITH_CHANGES,
+    ASKED,
+    LABELS,
+    OUTCOME,
+    PLACES,
+    RAN,
+    Outcome,
+    RequestWithOutcome,
+    decision_of,
+)
 from hitl.models import ANSWERED, ApprovalRequest, Decision, Execution, Source, Status
+from hitl.seal import Arguments
 from hitl.templatetags.humanize_seconds import seconds
 
 # What the list shows of an edit.
@@ -67,7 +79,7 @@ class OutcomeFilter(admin.SimpleListFilter):
         return [(str(word), label) for word, label in LABELS.items() if word != Status.PENDING]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(outcome_word=self.value()) if self.value() else queryset
+        return queryset.filter(detailed_outcome=self.value()) if self.value() else queryset
 
 
 class PlaceFilter(admin.SimpleListFilter):
@@ -89,8 +101,8 @@ class DeciderFilter(RecentFilter):
 class PastRequests(ChangeList):  # type: ignore[misc]  # unfold has no types
     """What waits is in the inbox."""
 
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        found: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[ApprovalRequest]:
+        found: QuerySet[ApprovalRequest] = super().get_queryset(request, exclude_parameters)
         return found.filter(closed_at__isnull=False)
 
 
@@ -105,8 +117,8 @@ class AgentFilter(RecentFilter):
     label = "agent_name"
 
 
-def outcome_badge(request: Any) -> SafeString:
-    return badge(LABELS[request.outcome_word], OUTCOME_COLOURS)
+def outcome_badge(request: RequestWithOutcome) -> SafeString:
+    return badge(LABELS[request.detailed_outcome], OUTCOME_COLOURS)
 
 
 def note_of(decision: Decision) -> SafeString:
@@ -138,9 +150,22 @@ def _cut_or_none(text: str | None) -> SafeString:
     return cut("absent" if text is None else text, CHANGE_CHARACTERS)
 
 
-def edit_of(request: Any) -> list[Change]:
-    """What the operator changed; the list reads the arguments of those alone where somebody did."""
-    return [] if request.asked is None else differences(request.asked, request.ran)
+class HistoryColumns(Outcome):
+    """What the history reads beside the columns of a request; both versions of its arguments only where they differ."""
+
+    beginning: str
+    arguments_asked: Arguments | None
+    arguments_run: Arguments | None
+
+
+HistoryRow = WithAnnotations[ApprovalRequest, HistoryColumns]
+
+
+def edit_of(request: HistoryRow) -> list[Change]:
+    """What the operator changed."""
+    if request.arguments_asked is None or request.arguments_run is None:
+        return []
+    return differences(request.arguments_asked, request.arguments_run)
 
 
 @admin.register(ApprovalRequest)
@@ -160,7 +185,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
     ]
 
     tool = column("tool", lambda r: cut(r.tool_name))
-    summary = column("arguments", lambda r: cut(r.first))
+    summary = column("arguments", lambda r: cut(r.beginning))
     agent = column("agent", lambda r: cut(r.agent_name))
     outcome = column("decision", outcome_badge)
     edited = column("changed by the operator", lambda r: changed(edit_of(r)))
@@ -182,14 +207,14 @@ class ApprovalRequestAdmin(LongTableAdmin):
     execution_started = column("started", lambda r: when(r.execution_started_at))
     execution_ended = column("ended", lambda r: when(r.execution_ended_at))
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        requests: QuerySet[Any] = super().get_queryset(request)
-        # The first arguments, for the list; the page of one request reads the long texts itself.
-        shown: QuerySet[Any] = requests.annotate(
-            first=pretty("arguments", 2 * LIST_CHARACTERS),
-            asked=ASKED,
-            ran=RAN,
-            outcome_word=OUTCOME,
+    def get_queryset(self, request: HttpRequest) -> QuerySet[HistoryRow]:
+        requests: QuerySet[ApprovalRequest] = super().get_queryset(request)
+        # The beginning of the arguments is for the list; the page of one request reads the long texts itself.
+        shown = requests.annotate(
+            beginning=pretty("arguments", 2 * LIST_CHARACTERS),
+            arguments_asked=ASKED,
+            arguments_run=RAN,
+            detailed_outcome=OUTCOME,
         )
         return shown.defer("arguments", "model_arguments", "args_schema", "context", "output")
 
@@ -219,7 +244,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
     def found(self, term: str) -> Q:
         return has_id(term) | has_id(term, "run_id")
 
-    def panels(self, request: HttpRequest, obj: Any) -> Iterator[Panel]:
+    def panels(self, request: HttpRequest, obj: HistoryRow) -> Iterator[Panel]:
         texts = read(obj, arguments=pretty("arguments"), output="output")
         yield Panel("Arguments", json_block(texts["arguments"]))
         if changes := edit_of(obj):

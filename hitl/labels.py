@@ -1,8 +1,11 @@
 """What became of a request, told apart further than the wire's words do; and how people read it."""
 
+from typing import TypedDict
+
 from django.db.models import Case, CharField, F, JSONField, Q, Value, When
 from django.db.models.functions import Coalesce
 
+from aip.core.annotated import WithAnnotations
 from hitl.models import ANSWERED, ApprovalRequest, Decision, Source, Status
 
 APPROVED_WITH_CHANGES = "approved with changes"
@@ -14,6 +17,16 @@ OUTCOME = Case(
     default=F("status"),
     output_field=CharField(),
 )
+
+
+class Outcome(TypedDict):
+    """What `OUTCOME` is read as: a status, `answered` or `approved with changes`."""
+
+    detailed_outcome: str
+
+
+RequestWithOutcome = WithAnnotations[ApprovalRequest, Outcome]
+
 # Both versions of what was changed, as `asked_arguments` and `to_run` have them; null where nothing was.
 ASKED = Case(When(CHANGED, then=Coalesce("model_arguments", "arguments")), output_field=JSONField())
 RAN = Case(When(CHANGED, then=Coalesce("decision__arguments", "arguments")), output_field=JSONField())

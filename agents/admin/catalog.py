@@ -1,7 +1,7 @@
 """Agents and tools in the admin."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 from django.contrib import admin
 from django.db.models import Prefetch, Q, QuerySet
@@ -26,6 +26,16 @@ from aip.core.admin_pages import (
     table,
     when,
 )
+from aip.core.annotated import WithAnnotations
+
+
+class AgentColumns(TypedDict):
+    """What the list of agents reads beside their columns: the model's name in `agent_config`, which may be null."""
+
+    lm_name: str
+
+
+AgentRow = WithAnnotations[Agent, AgentColumns]
 
 
 class LivingFilter(admin.SimpleListFilter):
@@ -64,15 +74,14 @@ class AgentAdmin(ReadOnlyAdmin):
     updated = column("updated", lambda a: when(a.updated_at))
     all_runs = column("runs", lambda a: listed("agents_run", "Runs of this agent", agent_id=a.pk))
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        agents: QuerySet[Any] = super().get_queryset(request)
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AgentRow]:
+        agents: QuerySet[Agent] = super().get_queryset(request)
         entries = AgentTool.objects.select_related("tool").only("agent", "position", "tool__name", "tool__deleted_at")
-        shown: QuerySet[Any] = (
+        return (
             agents.annotate(lm_name=KT("agent_config__lm_name"))
             .defer("instruction", "agent_config", "tool_configs", "mcp_configs", "metadata", "skills", "a2a_profile")
             .prefetch_related(Prefetch("agent_tools", entries))
         )
-        return shown
 
     def found(self, term: str) -> Q:
         return has_id(term) | Q(name__icontains=term)
@@ -115,8 +124,8 @@ class ToolAdmin(ReadOnlyAdmin):
     digest = column("SHA-256", lambda t: cut(t.current.digest))
     uploaded = column("uploaded", lambda t: when(t.current.created_at))
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        tools: QuerySet[Any] = super().get_queryset(request)
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tool]:
+        tools: QuerySet[Tool] = super().get_queryset(request)
         return tools.select_related("current").defer("current__source", "current__args_schema", "current__description")
 
     def found(self, term: str) -> Q:

@@ -1,7 +1,7 @@
 """Runs and their events in the admin; a run can be cancelled there."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -36,6 +36,7 @@ from aip.core.admin_pages import (
     table,
     when,
 )
+from aip.core.annotated import WithAnnotations
 from hitl.admin import outcome_badge
 from hitl.labels import OUTCOME
 from hitl.models import ApprovalRequest
@@ -51,6 +52,24 @@ RUN_COLOURS: dict[str, str] = {
 EVENTS = 100
 EVENT_CHARACTERS = 5000
 REQUESTS = 50
+
+
+class RunColumns(TypedDict):
+    """What the list of runs reads beside their columns: the beginning of the input."""
+
+    beginning: str
+
+
+class EventColumns(TypedDict):
+    """What a list shows of an event in place of its payload; `tool` is null where there is none."""
+
+    kind: str
+    tool: str
+    beginning: str
+
+
+RunRow = WithAnnotations[Run, RunColumns]
+EventRow = WithAnnotations[RunEvent, EventColumns]
 
 
 class AgentFilter(RecentFilter):
@@ -92,7 +111,7 @@ class RunAdmin(LongTableAdmin):
     agent_name = column("agent", lambda r: cut(r.agent.name))
     agent_link = column("agent", lambda r: link("agents_agent", r.agent_id, r.agent.name))
     state = column("status", lambda r: badge(r.status, RUN_COLOURS))
-    asked = column("input", lambda r: cut(r.first))
+    asked = column("input", lambda r: cut(r.beginning))
     created = column("created", lambda r: when(r.created_at), ordering="created_at")
     started = column("started", lambda r: when(r.started_at))
     completed = column("completed", lambda r: when(r.completed_at))
@@ -101,13 +120,12 @@ class RunAdmin(LongTableAdmin):
         "took", lambda r: f"{(r.completed_at - r.created_at).total_seconds():.1f} s" if r.completed_at else "-"
     )
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        runs: QuerySet[Any] = super().get_queryset(request)
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RunRow]:
+        runs: QuerySet[Run] = super().get_queryset(request)
         runs = runs.select_related("agent").only(
             "agent__name", "status", "attempt", "created_at", "started_at", "completed_at", "deadline_at"
         )
-        shown: QuerySet[Any] = runs.annotate(first=Left("input", 2 * LIST_CHARACTERS))
-        return shown
+        return runs.annotate(beginning=Left("input", 2 * LIST_CHARACTERS))
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.cancel))
@@ -160,12 +178,12 @@ def files_of(run_id: UUID) -> SafeString | None:
 
 def requests_of(run_id: UUID) -> SafeString:
     requests = ApprovalRequest.objects.filter(run_id=run_id).order_by("-created_at")
-    shown = requests.annotate(first=pretty("arguments", 2 * LIST_CHARACTERS), outcome_word=OUTCOME)
+    shown = requests.annotate(beginning=pretty("arguments", 2 * LIST_CHARACTERS), detailed_outcome=OUTCOME)
     shown = shown.defer("arguments", "model_arguments", "args_schema", "context", "output")
     rows = [
         (
             link("hitl_approvalrequest", r.pk, r.tool_name),
-            cut(r.first),
+            cut(r.beginning),
             outcome_badge(r),
             when(r.created_at),
         )
@@ -177,18 +195,20 @@ def requests_of(run_id: UUID) -> SafeString:
     return format_html("<p>{}</p>{}", note, table(["Tool", "Arguments", "Status", "Opened"], rows))
 
 
-def told(events: QuerySet[RunEvent]) -> QuerySet[Any]:
-    """Events with what a list says of each, and without their payloads."""
+def summarized(events: QuerySet[RunEvent]) -> QuerySet[EventRow]:
+    """Events with what a list shows of each, and without their payloads."""
     return events.defer("payload").annotate(
         kind=KT("payload__metadata__kind"),
         tool=KT("payload__metadata__tool_info__name"),
-        said=Coalesce(Left(KT("payload__content"), 2 * LIST_CHARACTERS), Value(""), output_field=TextField()),
+        beginning=Coalesce(Left(KT("payload__content"), 2 * LIST_CHARACTERS), Value(""), output_field=TextField()),
     )
 
 
 def events_of(run_id: UUID) -> SafeString:
     """The last events of a run, in their order. `seq` has no gaps, so the last one is their number."""
-    newest = told(RunEvent.objects.filter(run=run_id)).annotate(text=pretty("payload", EVENT_CHARACTERS))
+    newest = summarized(RunEvent.objects.filter(run=run_id)).annotate(
+        pretty_payload=pretty("payload", EVENT_CHARACTERS)
+    )
     events = list(newest.order_by("-seq")[:EVENTS])[::-1]
     total = events[-1].seq if events else 0
     note = f"Showing the last {len(events)} of {total:,} events. " if total > len(events) else ""
@@ -202,8 +222,8 @@ def events_of(run_id: UUID) -> SafeString:
                 when(e.created_at),
                 cut(e.kind),
                 cut(e.tool or ""),
-                cut(e.said),
-                json_block(e.text, EVENT_CHARACTERS),
+                cut(e.beginning),
+                json_block(e.pretty_payload, EVENT_CHARACTERS),
             )
             for e in events
         ),
@@ -215,7 +235,7 @@ def events_of(run_id: UUID) -> SafeString:
 class RunEventAdmin(LongTableAdmin):
     """Reached from a run, not from the menu."""
 
-    list_display = ["number", "kind", "tool", "said", "created"]
+    list_display = ["number", "kind", "tool", "beginning", "created"]
     list_per_page = 200
     ordering = ["run", "seq"]
     fieldsets = [(None, {"fields": ["run_link", "number", "created"]})]
@@ -223,15 +243,15 @@ class RunEventAdmin(LongTableAdmin):
     number = column("event", lambda e: f"#{e.seq}")
     kind = column("kind", lambda e: cut(e.kind))
     tool = column("tool", lambda e: cut(e.tool or "-"))
-    said = column("text", lambda e: cut(e.said))
+    beginning = column("text", lambda e: cut(e.beginning))
     created = column("created", lambda e: when(e.created_at))
     run_link = column("run", lambda e: link("agents_run", e.run_id, e.run_id))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return told(super().get_queryset(request))
+    def get_queryset(self, request: HttpRequest) -> QuerySet[EventRow]:
+        return summarized(super().get_queryset(request))
 
     def panels(self, request: HttpRequest, obj: RunEvent) -> Iterator[Panel]:
         yield Panel("Payload", json_block(read(obj, payload=pretty("payload"))["payload"]))

@@ -1,7 +1,8 @@
 """What a card shows of a request: enough to decide the short ones where they stand, and to choose among the others."""
 
 import json
-from typing import Any
+from datetime import datetime
+from typing import Any, TypedDict
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -11,9 +12,10 @@ from django.db.models.functions import Cast, Length, Now
 from django.http import Http404
 
 from aip.core.admin_pages import narrow, pretty
+from aip.core.annotated import WithAnnotations
 from aip.core.text import visible
 from hitl.console.base import DECIDE
-from hitl.labels import LABELS, OUTCOME, PLACES, decision_of
+from hitl.labels import LABELS, OUTCOME, PLACES, RequestWithOutcome, decision_of
 from hitl.models import ApprovalRequest, Decision, Source, Status
 from hitl.seal import Arguments
 
@@ -25,15 +27,31 @@ CARD_LINES = 12
 LONG = ("arguments", "model_arguments", "args_schema", "context", "output")
 
 
+class CardColumns(TypedDict):
+    """What a card reads beside the columns of its request."""
+
+    now: datetime
+    detailed_outcome: str
+    characters: int
+    required: Any
+    short_arguments: Arguments | None
+    beginning: str
+
+
+CardRow = WithAnnotations[ApprovalRequest, CardColumns]
+
+
 def cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any]]:
     """One statement, and of long arguments no more than the card's part."""
     is_short = When(characters__lte=CARD_CHARACTERS, then=F("arguments"))
     rows = (
         requests.select_related("decision")
         .defer(*LONG)
-        .annotate(now=Now(), outcome_word=OUTCOME, characters=Length(Cast("arguments", TextField())))
-        .annotate(order=KeyTransform("required", "args_schema"))
-        .annotate(short=Case(is_short, output_field=JSONField()), start=pretty("arguments", CARD_CHARACTERS))
+        .annotate(now=Now(), detailed_outcome=OUTCOME, characters=Length(Cast("arguments", TextField())))
+        .annotate(required=KeyTransform("required", "args_schema"))
+        .annotate(
+            short_arguments=Case(is_short, output_field=JSONField()), beginning=pretty("arguments", CARD_CHARACTERS)
+        )
     )
     return [_card(user, row) for row in rows]
 
@@ -46,34 +64,34 @@ def card(user: User, request_id: UUID) -> dict[str, Any]:
     return found[0]
 
 
-def _card(user: User, row: Any) -> dict[str, Any]:
+def _card(user: User, row: CardRow) -> dict[str, Any]:
     left = (row.timeout_at - row.now).total_seconds()
     is_open = row.status == Status.PENDING and left > 0
     decision = decision_of(row)
-    arguments = None if row.short is None else _pairs(row.short, row.order)
+    arguments = None if row.short_arguments is None else _pairs(row.short_arguments, row.required)
     is_cut = arguments is None or sum(1 + value.count("\n") for _, value in arguments) > CARD_LINES
     return {
         "request": row,
         "tool": visible(row.tool_name),
         "agent": visible(row.agent_name),
         "arguments": arguments,
-        "start": narrow(visible(row.start[:CARD_CHARACTERS])),
+        "beginning": narrow(visible(row.beginning[:CARD_CHARACTERS])),
         "is_cut": is_cut,
         "seconds_left": max(0, left),
         "age_seconds": max(0, (row.now - row.created_at).total_seconds()),
         "can_decide": is_open and user.has_perm(DECIDE),
         "is_closed": not is_open,
         "closing": closing(row, decision),
-        "what": what(row),
+        "outcome": outcome_label(row),
         "decision": decision,
         "note": "" if decision.source == Source.TIMEOUT else visible(decision.operator_input),
         "reason": visible(row.reason),
     }
 
 
-def _pairs(arguments: Arguments, order: Any) -> list[tuple[str, str]]:
+def _pairs(arguments: Arguments, required: Any) -> list[tuple[str, str]]:
     """Names and values; what the tool requires comes first, in its order."""
-    first = [name for name in order if name in arguments] if isinstance(order, list) else []
+    first = [name for name in required if name in arguments] if isinstance(required, list) else []
     names = [*first, *(name for name in arguments if name not in first)]
     return [(visible(name), _value(arguments[name])) for name in names]
 
@@ -83,7 +101,7 @@ def _value(value: Any) -> str:
     return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def closing(row: Any, decision: Decision) -> str:
+def closing(row: CardRow, decision: Decision) -> str:
     """Who closed it, and from where; the page adds when."""
     if decision.is_of_runs_limit:
         return "Its run failed at its own limit of time, before anybody had decided"
@@ -93,9 +111,9 @@ def closing(row: Any, decision: Decision) -> str:
         case Status.CANCELLED:
             return "Cancelled, because its run ended or its tool was deleted"
         case _:
-            return f"{what(row)} by {visible(decision.decided_by_name)} {PLACES[decision.source]}"
+            return f"{outcome_label(row)} by {visible(decision.decided_by_name)} {PLACES[decision.source]}"
 
 
-def what(row: Any) -> str:
+def outcome_label(row: RequestWithOutcome) -> str:
     """The decision, as people read it; what is past its deadline cannot be decided any more."""
-    return LABELS[Status.TIMEOUT_SKIP if row.outcome_word == Status.PENDING else row.outcome_word]
+    return LABELS[Status.TIMEOUT_SKIP if row.detailed_outcome == Status.PENDING else row.detailed_outcome]

@@ -6,7 +6,7 @@ from django.db.models import Q, QuerySet
 
 from hitl.approvals import DECIDABLE
 from hitl.console.diff import Change, differences
-from hitl.labels import OUTCOME
+from hitl.labels import OUTCOME, RequestWithOutcome
 from hitl.models import ApprovalRequest, Status
 
 EARLIER = 5
@@ -26,9 +26,9 @@ def changes_since(request: ApprovalRequest) -> Precedent | None:
     return Precedent(last, differences(last.to_run, request.arguments)) if last else None
 
 
-def earlier_decisions(request: ApprovalRequest) -> list[ApprovalRequest]:
-    """The last calls of the same tool that people decided, each with `decision` and `outcome_word`. One statement."""
-    found = _decided_before(request).annotate(outcome_word=OUTCOME)
+def earlier_decisions(request: ApprovalRequest) -> list[RequestWithOutcome]:
+    """The last calls of the same tool that people decided, each with its decision. One statement."""
+    found = _decided_before(request).annotate(detailed_outcome=OUTCOME)
     return list(found.defer("arguments", "model_arguments", "decision__arguments", "decision__answer")[:EARLIER])
 
 

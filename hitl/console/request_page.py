@@ -12,12 +12,12 @@ from hitl.argument_schema import required
 from hitl.console.argument_display import Shown, shown
 from hitl.console.argument_form import Field, fields
 from hitl.console.base import may_view, page
-from hitl.console.cards import card, what
+from hitl.console.cards import card, outcome_label
 from hitl.console.diff import differences
 from hitl.console.forms import MORE_TIME, REASONS
 from hitl.console.inbox import Filters, beyond
 from hitl.console.precedents import changes_since, earlier_decisions
-from hitl.labels import PLACES
+from hitl.labels import PLACES, RequestWithOutcome
 from hitl.models import ApprovalRequest
 
 Named = TypeVar("Named", Shown, Field)
@@ -121,11 +121,11 @@ def _precedent(row: ApprovalRequest) -> dict[str, Any] | None:
     }
 
 
-def _earlier(row: ApprovalRequest) -> dict[str, Any]:
+def _earlier(row: RequestWithOutcome) -> dict[str, Any]:
     decision = row.decision
     return {
         "request": row,
-        "what": what(row),
+        "outcome": outcome_label(row),
         "by": visible(decision.decided_by_name),
         "note": visible(decision.operator_input),
     }
