@@ -145,7 +145,10 @@ class SubAgent(models.Model):
 
 
 class Status(models.TextChoices):
-    """Where a run stands. `running`: a worker holds it. `waiting`: parked on a decision, held by nobody."""
+    """Where a run stands. `running`: a worker holds it. `waiting`: parked on a decision, held by nobody.
+
+    A running run goes back to `queued` when its holder's lease has expired, a waiting one only by the doctor.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -156,18 +159,6 @@ class Status(models.TextChoices):
 
 
 ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
-MOVES = {
-    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
-    # Back to the queue when its holder's lease has expired.
-    Status.RUNNING: frozenset({Status.QUEUED, Status.WAITING, *ENDED}),
-    # Queued only by the doctor, where it waits for nothing.
-    Status.WAITING: frozenset({Status.QUEUED, Status.RUNNING, Status.FAILED, Status.CANCELLED}),
-    Status.SUCCEEDED: frozenset[Status](),
-    Status.FAILED: frozenset[Status](),
-    Status.CANCELLED: frozenset[Status](),
-}
-
-
 LIVING = tuple(status for status in Status if status not in ENDED)
 
 REQUEUE_AFTER = timedelta(seconds=10)

@@ -31,26 +31,16 @@ class Status(models.TextChoices):
 
 
 class Execution(models.TextChoices):
-    """What became of an approved call."""
+    """What became of an approved call.
+
+    A started call is started again, by the run's next holder, only where its tool says that a repetition does no harm.
+    """
 
     NONE = "none"
     STARTED = "started"
     FINISHED = "finished"
     FAILED = "failed"
     UNKNOWN = "unknown"
-
-
-MOVES = {Status.PENDING: frozenset(Status) - {Status.PENDING}} | {
-    closed: frozenset[Status]() for closed in Status if closed != Status.PENDING
-}
-EXECUTION_MOVES = {
-    Execution.NONE: frozenset({Execution.STARTED}),
-    # Started again, by the run's next holder, only where the tool says that a repetition does no harm.
-    Execution.STARTED: frozenset({Execution.STARTED, Execution.FINISHED, Execution.FAILED, Execution.UNKNOWN}),
-    Execution.FINISHED: frozenset[Execution](),
-    Execution.FAILED: frozenset[Execution](),
-    Execution.UNKNOWN: frozenset[Execution](),
-}
 
 
 class ApprovalRequest(models.Model):

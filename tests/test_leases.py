@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from agents.loop import checkpoints
 from agents.management.commands.sweep import Leases
-from agents.models import ENDED, MOVES, Agent, Heartbeat, Run, RunEvent, Status
+from agents.models import ENDED, Agent, Heartbeat, Run, RunEvent, Status
 from agents.runs import attempts, events, heartbeats, lifecycle
 from agents.runs.attempts import Attempt, Lost
 from agents.runs.worker import Watch
@@ -95,6 +95,18 @@ def move(run: Run, to: Status) -> bool:
     except (Lost, lifecycle.AlreadyEnded):
         pass
     return fresh(run).status == to and run.status != to
+
+
+MOVES = {
+    Status.QUEUED: {Status.RUNNING, Status.FAILED, Status.CANCELLED},
+    # Back to the queue when its holder's lease has expired.
+    Status.RUNNING: {Status.QUEUED, Status.WAITING, *ENDED},
+    # Queued only by the doctor, where it waits for nothing.
+    Status.WAITING: {Status.QUEUED, Status.RUNNING, Status.FAILED, Status.CANCELLED},
+    Status.SUCCEEDED: set(),
+    Status.FAILED: set(),
+    Status.CANCELLED: set(),
+}
 
 
 @pytest.mark.parametrize("after", Status)

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from aip.core.jsonb import canonical, storable
 from hitl import approvals, doorbell, executions
-from hitl.models import EXECUTION_MOVES, MOVES, ApprovalRequest, Decision, Execution, Source, Status
+from hitl.models import ApprovalRequest, Decision, Execution, Source, Status
 from hitl.seal import seal
 from tests.hitl.calls import a_call, open_one
 
@@ -135,6 +135,16 @@ def closed_as(status: Status, by: User) -> ApprovalRequest:
         if status == Status.CANCELLED:
             ApprovalRequest.objects.filter(pk=request.pk).update(status=status, closed_at=Now())
     return request
+
+
+MOVES = {status: set(Status) - {Status.PENDING} if status == Status.PENDING else set() for status in Status}
+EXECUTION_MOVES = {
+    Execution.NONE: {Execution.STARTED},
+    Execution.STARTED: {Execution.STARTED, Execution.FINISHED, Execution.FAILED, Execution.UNKNOWN},
+    Execution.FINISHED: set(),
+    Execution.FAILED: set(),
+    Execution.UNKNOWN: set(),
+}
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(Status, approvals.DECIDABLE)))
