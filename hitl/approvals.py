@@ -21,10 +21,7 @@ from aip.core.db import from_now
 from aip.core.jsonb import storable
 from hitl import decision_rules, on_commit
 from hitl.call import Call
-from hitl.exceptions import AlreadyClosed as AlreadyClosed
-from hitl.exceptions import InvalidDecision as InvalidDecision
-from hitl.exceptions import StaleSeal as StaleSeal
-from hitl.exceptions import UnknownRequest as UnknownRequest
+from hitl.exceptions import AlreadyClosed, InvalidDecision, UnknownRequest
 from hitl.models import ApprovalRequest, Decision, Execution, Extension, Source, Status
 from hitl.seal import Arguments
 

@@ -15,6 +15,7 @@ from agents.models import Status
 from agents.runs import lifecycle
 from agents.runs.attempts import Attempt, Lost
 from hitl import approvals, executions
+from hitl.exceptions import AlreadyClosed
 from hitl.models import ApprovalRequest, Decision, Execution, Source
 from hitl.models import Status as Asked
 from tests.hitl.calls import a_call, open_one
@@ -57,7 +58,7 @@ def test_a_second_decision_that_waits_for_the_first_comes_too_late(alice: User, 
     with transaction.atomic():
         decide(request, alice)
         second = beside(lambda: decide(request, bob, Asked.REJECTED), "hitl_approvalrequest")
-    with pytest.raises(approvals.AlreadyClosed, match="already approved by alice"):
+    with pytest.raises(AlreadyClosed, match="already approved by alice"):
         second.result(20)
 
 

@@ -20,6 +20,7 @@ from agents.runs import attempts, events, heartbeats, lifecycle
 from agents.runs.attempts import Attempt, Lost
 from agents.runs.worker import Watch
 from hitl import approvals, executions
+from hitl.exceptions import AlreadyClosed
 from hitl.models import ApprovalRequest, Decision, Execution, Source
 from hitl.models import Status as Asked
 from tests.conftest import in_threads
@@ -50,7 +51,7 @@ def at_once(number: int, work: Any) -> list[Any]:
     def one(i: int) -> Any:
         try:
             return work(i)
-        except (Lost, lifecycle.AlreadyEnded, approvals.AlreadyClosed):
+        except (Lost, lifecycle.AlreadyEnded, AlreadyClosed):
             return False
         finally:
             connection.close()

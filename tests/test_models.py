@@ -7,7 +7,7 @@ import pytest
 from pytest_django import Settings
 
 from agents.catalog import model_names
-from agents.llm import chat_models
+from agents.llm import chat_models, providers
 from tests.live import OPENAI_KEY, Live, Stream
 from tests.model_server import Body, ModelServer, calls, says, tool_call, tool_results
 
@@ -123,13 +123,13 @@ def test_an_address_of_an_agents_own_is_refused_at_create_and_for_a_run(server: 
 
 def test_without_a_key_the_server_says_where_to_set_one(settings: Settings) -> None:
     settings.OPENAI_API_KEY = ""
-    with pytest.raises(chat_models.ModelUnusable, match="set OPENAI_API_KEY"):
+    with pytest.raises(providers.ModelUnusable, match="set OPENAI_API_KEY"):
         chat_models.build(model_names.parse("openai/gpt-4.1"))
 
 
 def test_an_address_that_is_no_longer_allowed_gets_no_key(settings: Settings) -> None:
     settings.OPENAI_API_KEY = "sk-secret"
-    with pytest.raises(chat_models.ModelUnusable, match="AIP_MODEL_BASE_URLS"):
+    with pytest.raises(providers.ModelUnusable, match="AIP_MODEL_BASE_URLS"):
         chat_models.build(model_names.Model(provider="openai", name="gpt-4.1", base_url="https://evil.example.com/v1"))
 
 

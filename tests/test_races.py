@@ -16,6 +16,7 @@ from agents.models import REQUEUE_AFTER, Agent, Run, RunEvent
 from agents.runs import broker, events, lifecycle
 from aip.celery import app
 from hitl import approvals, executions
+from hitl.exceptions import AlreadyClosed
 from hitl.models import ApprovalRequest, Decision, Source, Status
 from tests.agents.runs import BeforeStatement
 from tests.conftest import in_threads
@@ -74,7 +75,7 @@ def test_a_decision_and_the_deadline_cannot_both_win(alice: User) -> None:
                 return approvals.time_out(pk)
             try:
                 return bool(approvals.decide(pk, decision=Status.APPROVED, by=alice, source=Source.API))
-            except approvals.AlreadyClosed:
+            except AlreadyClosed:
                 return False
 
         won = in_threads(6, closing(one))

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from agents.catalog.model_names import UNLISTED, Model
 from agents.llm import providers
-from agents.llm.providers import ModelUnusable as ModelUnusable
+from agents.llm.providers import ModelUnusable
 from agents.llm.rehearsal import Rehearsal
 
 

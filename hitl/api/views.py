@@ -21,6 +21,7 @@ from hitl.api.serializers import (
     ExtensionSerializer,
     PendingSerializer,
 )
+from hitl.exceptions import AlreadyClosed, InvalidDecision, StaleSeal, UnknownRequest
 from hitl.models import Source, Status
 
 
@@ -29,11 +30,11 @@ def refusals() -> Iterator[None]:
     """What the verbs refuse, as HTTP says it."""
     try:
         yield
-    except approvals.UnknownRequest as e:
+    except UnknownRequest as e:
         raise NotFound(str(e)) from e
-    except (approvals.AlreadyClosed, approvals.StaleSeal) as e:
+    except (AlreadyClosed, StaleSeal) as e:
         raise Conflict(str(e)) from e
-    except approvals.InvalidDecision as e:
+    except InvalidDecision as e:
         raise ValidationError(e.errors) from e
 
 

@@ -12,6 +12,7 @@ from django.test import Client
 from agents.models import Run, RunEvent, Status, ToolVersion
 from agents.runs import lifecycle
 from hitl import approvals
+from hitl.exceptions import AlreadyClosed
 from hitl.models import ApprovalRequest, Decision, Execution, Source
 from hitl.models import Status as Asked
 from tests.agents.runs import await_requests, carried, carry, decide, gated_agent, in_thread, requests, start
@@ -229,7 +230,7 @@ def test_of_two_deciders_with_different_edits_exactly_the_winners_arguments_run(
     def edit(i: int) -> bool:
         try:
             return bool(approve(request, (alice, bob)[i % 2], {"text": f"{run.input} by {i}"}))
-        except approvals.AlreadyClosed:
+        except AlreadyClosed:
             return False
 
     won = in_threads(6, closing(edit))

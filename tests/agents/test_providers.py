@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from pytest_django import Settings
 
 from agents.catalog import model_names
-from agents.llm import chat_models
+from agents.llm import chat_models, providers
 from agents.models import Run, RunEvent, Status
 from agents.runs import lifecycle
 from tests import anthropic_server
@@ -72,19 +72,19 @@ def test_a_refusal_says_what_to_check_and_not_the_key(
 
 def test_without_a_key_it_says_where_to_set_one(claude: AnthropicServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY")
-    with pytest.raises(chat_models.ModelUnusable, match="set ANTHROPIC_API_KEY"):
+    with pytest.raises(providers.ModelUnusable, match="set ANTHROPIC_API_KEY"):
         chat_models.build(model())
 
 
 def test_a_provider_that_is_not_installed_names_its_package() -> None:
-    with pytest.raises(chat_models.ModelUnusable, match="needs the Python package langchain-mistralai"):
+    with pytest.raises(providers.ModelUnusable, match="needs the Python package langchain-mistralai"):
         chat_models.build(model_names.Model(provider="mistralai", name="large"))
 
 
 def test_a_provider_whose_set_up_fails_repeats_nothing_of_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "not an address")
-    with pytest.raises(chat_models.ModelUnusable, match="cannot be set up") as caught:
+    with pytest.raises(providers.ModelUnusable, match="cannot be set up") as caught:
         chat_models.build(model_names.Model(provider="azure_openai", name="gpt"))
     assert KEY not in str(caught.value)
 
@@ -95,7 +95,7 @@ def test_an_address_that_is_listed_for_one_provider_gets_no_key_of_another(
     """Whoever runs a server of OpenAI's protocol must not be handed the key for another one."""
     settings.MODEL_BASE_URLS = [("openai", claude.url)]
     for provider in ("anthropic", "Anthropic", "ANTHROPIC "):
-        with pytest.raises(chat_models.ModelUnusable, match="not allowed for the provider anthropic"):
+        with pytest.raises(providers.ModelUnusable, match="not allowed for the provider anthropic"):
             chat_models.build(model_names.Model(provider=provider, name="claude", base_url=claude.url))
     assert claude.received == []
     settings.MODEL_BASE_URLS = [("anthropic", claude.url)]
@@ -106,7 +106,7 @@ def test_an_address_that_is_listed_for_one_provider_gets_no_key_of_another(
 
 
 def test_an_hyperparameter_that_the_provider_does_not_take_is_named(claude: AnthropicServer) -> None:
-    with pytest.raises(chat_models.ModelUnusable, match="takes no seed"):
+    with pytest.raises(providers.ModelUnusable, match="takes no seed"):
         chat_models.build(model(hyperparameters={"seed": 1}))
 
 

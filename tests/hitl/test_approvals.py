@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from aip.core.jsonb import canonical, storable
 from hitl import approvals, doorbell, executions
+from hitl.exceptions import AlreadyClosed, UnknownRequest
 from hitl.models import ApprovalRequest, Decision, Execution, Source, Status
 from hitl.seal import seal
 from tests.hitl.calls import a_call, open_one
@@ -40,7 +41,7 @@ def test_it_records_who_decided_what_when_and_from_where(alice: User) -> None:
 def test_it_refuses_a_second_decision_and_says_who_was_faster(alice: User, bob: User) -> None:
     request = open_one()
     approve(request, alice)
-    with pytest.raises(approvals.AlreadyClosed, match="already approved by alice at 20"):
+    with pytest.raises(AlreadyClosed, match="already approved by alice at 20"):
         approvals.decide(request.pk, decision=Status.REJECTED, by=bob, source=Source.API)
     assert Decision.objects.get().decided_by == alice
 
@@ -48,14 +49,14 @@ def test_it_refuses_a_second_decision_and_says_who_was_faster(alice: User, bob: 
 def test_it_refuses_a_decision_after_the_deadline_even_before_the_sweep_has_come(alice: User) -> None:
     request = open_one(timeout_seconds=0.01)
     time.sleep(0.02)
-    with pytest.raises(approvals.AlreadyClosed, match="ran out of time"):
+    with pytest.raises(AlreadyClosed, match="ran out of time"):
         approve(request, alice)
     assert not Decision.objects.exists()
     assert request not in approvals.pending()
 
 
 def test_it_knows_no_request_of_a_strange_id(alice: User) -> None:
-    with pytest.raises(approvals.UnknownRequest):
+    with pytest.raises(UnknownRequest):
         approvals.decide(uuid.uuid4(), decision=Status.APPROVED, by=alice, source=Source.API)
 
 
@@ -154,7 +155,7 @@ def test_a_decision_makes_exactly_the_moves_of_the_table(alice: User, before: St
     try:
         approvals.decide(request.pk, decision=after, by=alice, source=Source.API)
         moved = True
-    except approvals.AlreadyClosed:
+    except AlreadyClosed:
         moved = False
     request.refresh_from_db()
     assert (moved, request.status) == (allowed, after if allowed else before)

@@ -17,6 +17,7 @@ from hitl import approvals
 from hitl.argument_schema import MAX_CHARACTERS, WHOLE
 from hitl.call import edits
 from hitl.decision_rules import MAX_ANSWER
+from hitl.exceptions import AlreadyClosed, InvalidDecision, StaleSeal, UnknownRequest
 from hitl.models import ApprovalRequest, Decision, Extension, Source, Status
 from tests.conftest import in_threads
 from tests.hitl.calls import a_call, open_one
@@ -96,7 +97,7 @@ def test_arguments_that_the_tool_does_not_take_say_which_and_why_and_the_request
     alice: User, arguments: dict[str, Any], field: str, words: str
 ) -> None:
     request = open_one()
-    with pytest.raises(approvals.InvalidDecision) as refused:
+    with pytest.raises(InvalidDecision) as refused:
         decide(request, Status.APPROVED, alice, arguments=arguments)
     assert words in " ".join(refused.value.errors["arguments"][field])
     assert request in approvals.pending()
@@ -107,7 +108,7 @@ def test_what_the_model_made_up_may_stay_or_go_but_not_change(alice: User) -> No
     asked = ASKED | {"mood": "cheerful"}
     decide(open_one(arguments=asked), Status.APPROVED, alice, arguments=EDITED | {"mood": "cheerful"})
     decide(open_one(arguments=asked), Status.APPROVED, alice, arguments=EDITED)
-    with pytest.raises(approvals.InvalidDecision):
+    with pytest.raises(InvalidDecision):
         decide(open_one(arguments=asked), Status.APPROVED, alice, arguments=EDITED | {"mood": "grim"})
 
 
@@ -117,7 +118,7 @@ def test_an_answer_is_kept_and_the_call_counts_as_answered(alice: User, bob: Use
     row = read(request)
     assert (row.status, row.outcome, row.decision.seal) == ("skipped", "answered", "")
     assert row.decision.answer == "She has\ufffd started already."
-    with pytest.raises(approvals.AlreadyClosed, match="already answered by alice"):
+    with pytest.raises(AlreadyClosed, match="already answered by alice"):
         decide(request, Status.APPROVED, bob)
 
 
@@ -137,7 +138,7 @@ def test_what_does_not_go_together_decides_nothing(
     alice: User, word: Status, extras: dict[str, Any], field: str
 ) -> None:
     request = open_one()
-    with pytest.raises(approvals.InvalidDecision) as refused:
+    with pytest.raises(InvalidDecision) as refused:
         decide(request, word, alice, **extras)
     assert list(refused.value.errors) == [field]
     assert request in approvals.pending()
@@ -147,7 +148,7 @@ def test_what_does_not_go_together_decides_nothing(
 def test_a_decision_about_another_call_than_the_pending_one_is_refused(alice: User, word: Status) -> None:
     request, other = open_one(), open_one()
     for stale in (other.seal, other.seal[:8], request.seal[:7], request.seal + "0"):
-        with pytest.raises(approvals.StaleSeal, match="not the call that you saw"):
+        with pytest.raises(StaleSeal, match="not the call that you saw"):
             decide(request, word, alice, seal=stale)
     assert request in approvals.pending()
     decide(request, word, alice, seal=request.seal[:8].upper())
@@ -174,7 +175,7 @@ def test_of_many_different_edits_one_wins_and_is_the_one_that_is_kept(alice: Use
     def edit(i: int) -> str | None:
         try:
             return decide(request, Status.APPROVED, alice, arguments=ASKED | {"text": f"by {i}"}).seal
-        except approvals.AlreadyClosed:
+        except AlreadyClosed:
             return None
 
     seals = in_threads(8, closing(edit))
@@ -189,7 +190,7 @@ def test_a_long_check_of_arguments_keeps_nobody_from_the_request(alice: User, bo
     request = open_one(args_schema=slow, arguments={"text": "aaa"})
 
     def edit(_: int) -> None:
-        with pytest.raises(approvals.InvalidDecision, match="takes too long"):
+        with pytest.raises(InvalidDecision, match="takes too long"):
             decide(request, Status.APPROVED, alice, arguments={"text": "a" * 200 + "!"})
 
     with ThreadPoolExecutor(1) as executor:
@@ -228,13 +229,13 @@ def read_plain(request: ApprovalRequest) -> ApprovalRequest:
 def test_what_is_closed_or_unknown_is_not_extended(alice: User) -> None:
     request = open_one()
     decide(request, Status.REJECTED, alice)
-    with pytest.raises(approvals.AlreadyClosed):
+    with pytest.raises(AlreadyClosed):
         extend(request, alice)
-    with pytest.raises(approvals.UnknownRequest):
+    with pytest.raises(UnknownRequest):
         approvals.extend(uuid.uuid4(), seconds=30, by=alice, source=Source.API)
     overdue = open_one()
     ApprovalRequest.objects.filter(pk=overdue.pk).update(timeout_at=Now())
-    with pytest.raises(approvals.AlreadyClosed, match="ran out of time"):
+    with pytest.raises(AlreadyClosed, match="ran out of time"):
         extend(overdue, alice)
     assert not Extension.objects.exists()
 
@@ -242,7 +243,7 @@ def test_what_is_closed_or_unknown_is_not_extended(alice: User) -> None:
 @pytest.mark.parametrize("seconds", [0, -5, settings.HITL_MAX_TIMEOUT_SECONDS - 59])
 def test_an_extension_has_bounds_and_says_them(alice: User, seconds: int) -> None:
     request = open_one(timeout_seconds=60)
-    with pytest.raises(approvals.InvalidDecision):
+    with pytest.raises(InvalidDecision):
         extend(request, alice, seconds)
     assert read_plain(request).timeout_seconds == 60
     extend(request, alice, settings.HITL_MAX_TIMEOUT_SECONDS - 60)
@@ -268,7 +269,7 @@ def test_an_extension_and_the_deadline_cannot_both_win(alice: User) -> None:
                 return approvals.time_out(request.pk)
             try:
                 return bool(extend(request, alice))
-            except approvals.AlreadyClosed:
+            except AlreadyClosed:
                 return False
 
         in_threads(4, closing(one))
