@@ -144,7 +144,7 @@ class SubAgent(models.Model):
         return f"{self.agent_id}: {self.sub_agent_id}"
 
 
-class Status(models.TextChoices):
+class RunStatus(models.TextChoices):
     """Where a run stands. `running`: a worker holds it. `waiting`: parked on a decision, held by nobody.
 
     A running run goes back to `queued` when its holder's lease has expired, a waiting one only by the doctor.
@@ -158,8 +158,8 @@ class Status(models.TextChoices):
     CANCELLED = "cancelled"
 
 
-ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
-LIVING = tuple(status for status in Status if status not in ENDED)
+ENDED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
+LIVING = tuple(status for status in RunStatus if status not in ENDED)
 
 REQUEUE_AFTER = timedelta(seconds=10)
 
@@ -172,7 +172,7 @@ class Run(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="runs", db_index=False)
-    status = models.CharField(max_length=20, choices=Status, default=Status.QUEUED)
+    status = models.CharField(max_length=20, choices=RunStatus, default=RunStatus.QUEUED)
     attempt = models.PositiveIntegerField(default=0, help_text="How often a worker has claimed it")
     holder = models.CharField(max_length=255, blank=True, help_text="The process that holds it: a heartbeat's name")
     input = models.TextField()
@@ -193,7 +193,7 @@ class Run(models.Model):
         permissions = [("cancel_run", "Can cancel runs")]
         ordering = ["-created_at"]
         constraints = [
-            models.CheckConstraint(condition=Q(status__in=Status.values), name="run_status_known"),
+            models.CheckConstraint(condition=Q(status__in=RunStatus.values), name="run_status_known"),
             models.CheckConstraint(
                 condition=(Q(status="running") & ~Q(holder="")) | (~Q(status="running") & Q(holder="")),
                 name="run_held_when_running",

@@ -11,13 +11,12 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from agents.loop import checkpoints
-from agents.models import Status
+from agents.models import RunStatus
 from agents.runs import lifecycle
 from agents.runs.attempts import Attempt, Lost
 from hitl import approvals, executions
 from hitl.exceptions import AlreadyClosed
-from hitl.models import ApprovalRequest, Decision, Execution, Source
-from hitl.models import Status as Asked
+from hitl.models import ApprovalRequest, Decision, Execution, Source, Status
 from tests.hitl.calls import a_call, open_one
 from tests.live import eventually
 from tests.test_leases import a_run, fresh, started
@@ -49,7 +48,7 @@ def somebody_waits(table: str) -> bool:
         return cursor.fetchone() is not None
 
 
-def decide(request: ApprovalRequest, by: User, word: Asked = Asked.APPROVED) -> Decision:
+def decide(request: ApprovalRequest, by: User, word: Status = Status.APPROVED) -> Decision:
     return approvals.decide(request.pk, decision=word, by=by, source=Source.API)
 
 
@@ -57,7 +56,7 @@ def test_a_second_decision_that_waits_for_the_first_comes_too_late(alice: User, 
     request = open_one()
     with transaction.atomic():
         decide(request, alice)
-        second = beside(lambda: decide(request, bob, Asked.REJECTED), "hitl_approvalrequest")
+        second = beside(lambda: decide(request, bob, Status.REJECTED), "hitl_approvalrequest")
     with pytest.raises(AlreadyClosed, match="already approved by alice"):
         second.result(20)
 
@@ -73,7 +72,7 @@ def test_a_deadline_that_passes_while_a_decision_is_written_closes_nothing(alice
 
 @pytest.mark.parametrize("end", ["limit", "cancel"])
 def test_a_run_that_ends_while_a_decision_is_written_leaves_the_decision(alice: User, end: str) -> None:
-    run = a_run(Status.WAITING, deadline_at=Now())
+    run = a_run(RunStatus.WAITING, deadline_at=Now())
     request = open_one(run_id=run.pk)
     work = {"limit": lifecycle.end_overdue, "cancel": lambda: lifecycle.cancel(run.pk, by="bob")}[end]
     with transaction.atomic():
@@ -81,12 +80,12 @@ def test_a_run_that_ends_while_a_decision_is_written_leaves_the_decision(alice: 
         ending = beside(work, "hitl_approvalrequest")
     ending.result(20)
     request.refresh_from_db()
-    assert (request.status, Decision.objects.get().decision) == (Asked.APPROVED, Asked.APPROVED)
-    assert fresh(run).status in (Status.FAILED, Status.CANCELLED)
+    assert (request.status, Decision.objects.get().decision) == (Status.APPROVED, Status.APPROVED)
+    assert fresh(run).status in (RunStatus.FAILED, RunStatus.CANCELLED)
 
 
 def test_of_two_who_cancel_the_second_comes_too_late() -> None:
-    run = a_run(Status.WAITING)
+    run = a_run(RunStatus.WAITING)
     with transaction.atomic():
         lifecycle.cancel(run.pk, by="alice")
         second = beside(lambda: lifecycle.cancel(run.pk, by="bob"), "agents_run")
@@ -98,8 +97,8 @@ def saver_of(run_id: Any) -> checkpoints.Saver:
     return checkpoints.Saver(Attempt(run_id, 1))
 
 
-@pytest.mark.parametrize("status", [status for status in Status if status != Status.RUNNING])
-def test_a_run_that_is_not_carried_any_more_gets_no_checkpoint(status: Status) -> None:
+@pytest.mark.parametrize("status", [status for status in RunStatus if status != RunStatus.RUNNING])
+def test_a_run_that_is_not_carried_any_more_gets_no_checkpoint(status: RunStatus) -> None:
     run = a_run(status, attempt=1)
     config: Any = {"configurable": {"thread_id": str(run.pk), "checkpoint_ns": "", "checkpoint_id": "1"}}
     with pytest.raises(Lost):
@@ -107,12 +106,12 @@ def test_a_run_that_is_not_carried_any_more_gets_no_checkpoint(status: Status) -
 
 
 def test_the_fence_of_the_checkpoints_is_a_lock() -> None:
-    run = a_run(Status.RUNNING)
+    run = a_run(RunStatus.RUNNING)
     with saver_of(run.pk)._cursor(pipeline=True):
         cancelling = beside(lambda: lifecycle.cancel(run.pk, by="alice"), "agents_run")
-        assert fresh(run).status == Status.RUNNING
+        assert fresh(run).status == RunStatus.RUNNING
     cancelling.result(20)
-    assert fresh(run).status == Status.CANCELLED
+    assert fresh(run).status == RunStatus.CANCELLED
 
 
 def test_a_call_met_again_finds_its_last_round() -> None:
@@ -130,7 +129,7 @@ def test_a_call_that_has_ended_is_not_repeated() -> None:
 
 def test_a_deadline_that_was_met_is_not_met_again(alice: User) -> None:
     request = open_one(timeout_seconds=2)
-    decide(request, alice, Asked.SKIPPED)
+    decide(request, alice, Status.SKIPPED)
     eventually(lambda: ApprovalRequest.objects.filter(timeout_at__lt=Now()).exists())
     assert not approvals.time_out(request.pk)
     assert approvals.time_out_overdue() == 0

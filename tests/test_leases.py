@@ -15,14 +15,13 @@ from django.test.utils import CaptureQueriesContext
 
 from agents.loop import checkpoints
 from agents.management.commands.sweep import Leases
-from agents.models import ENDED, Agent, Heartbeat, Run, RunEvent, Status
+from agents.models import ENDED, Agent, Heartbeat, Run, RunEvent, RunStatus
 from agents.runs import attempts, events, heartbeats, lifecycle
 from agents.runs.attempts import Attempt, Lost
 from agents.runs.worker import Watch
 from hitl import approvals, executions
 from hitl.exceptions import AlreadyClosed
-from hitl.models import ApprovalRequest, Decision, Execution, Source
-from hitl.models import Status as Asked
+from hitl.models import ApprovalRequest, Decision, Execution, Source, Status
 from tests.conftest import in_threads
 from tests.hitl.calls import a_call, open_one
 
@@ -32,8 +31,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 FAR = Now() + timedelta(hours=1)
 
 
-def a_run(status: Status = Status.QUEUED, **fields: Any) -> Run:
-    if status == Status.RUNNING:
+def a_run(status: RunStatus = RunStatus.QUEUED, **fields: Any) -> Run:
+    if status == RunStatus.RUNNING:
         fields = {"holder": heartbeats.name(), "attempt": 1, "started_at": Now()} | fields
     if status in ENDED:
         fields["completed_at"] = Now()
@@ -60,7 +59,7 @@ def at_once(number: int, work: Any) -> list[Any]:
 
 
 def end(attempt: Attempt) -> bool:
-    lifecycle.end(attempt, Status.SUCCEEDED, events.answered(attempt.run_id, "done", {}), usage={})
+    lifecycle.end(attempt, RunStatus.SUCCEEDED, events.answered(attempt.run_id, "done", {}), usage={})
     return True
 
 
@@ -74,24 +73,24 @@ def park(attempt: Attempt) -> bool:
     return True
 
 
-def move(run: Run, to: Status) -> bool:
+def move(run: Run, to: RunStatus) -> bool:
     """Whether a run comes to stand there by the verb that leads there."""
     attempt = Attempt(run.pk, run.attempt)
     try:
         match to:
-            case Status.QUEUED:
+            case RunStatus.QUEUED:
                 lifecycle.give_back(run.pk, run.attempt)
                 lifecycle.unpark(run.pk)
-            case Status.RUNNING:
+            case RunStatus.RUNNING:
                 lifecycle.claim(run.pk)
-            case Status.WAITING:
+            case RunStatus.WAITING:
                 park(attempt)
-            case Status.SUCCEEDED:
+            case RunStatus.SUCCEEDED:
                 end(attempt)
-            case Status.FAILED:
+            case RunStatus.FAILED:
                 Run.objects.filter(pk=run.pk).update(deadline_at=Now())
                 lifecycle.end_overdue()
-            case Status.CANCELLED:
+            case RunStatus.CANCELLED:
                 cancel(run)
     except (Lost, lifecycle.AlreadyEnded):
         pass
@@ -99,29 +98,29 @@ def move(run: Run, to: Status) -> bool:
 
 
 MOVES = {
-    Status.QUEUED: {Status.RUNNING, Status.FAILED, Status.CANCELLED},
+    RunStatus.QUEUED: {RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED},
     # Back to the queue when its holder's lease has expired.
-    Status.RUNNING: {Status.QUEUED, Status.WAITING, *ENDED},
+    RunStatus.RUNNING: {RunStatus.QUEUED, RunStatus.WAITING, *ENDED},
     # Queued only by the doctor, where it waits for nothing.
-    Status.WAITING: {Status.QUEUED, Status.RUNNING, Status.FAILED, Status.CANCELLED},
-    Status.SUCCEEDED: set(),
-    Status.FAILED: set(),
-    Status.CANCELLED: set(),
+    RunStatus.WAITING: {RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED},
+    RunStatus.SUCCEEDED: set(),
+    RunStatus.FAILED: set(),
+    RunStatus.CANCELLED: set(),
 }
 
 
-@pytest.mark.parametrize("after", Status)
-@pytest.mark.parametrize("before", Status)
-def test_a_run_moves_as_the_table_says_and_not_otherwise(before: Status, after: Status, alice: User) -> None:
+@pytest.mark.parametrize("after", RunStatus)
+@pytest.mark.parametrize("before", RunStatus)
+def test_a_run_moves_as_the_table_says_and_not_otherwise(before: RunStatus, after: RunStatus, alice: User) -> None:
     run = a_run(before)
-    if before == Status.WAITING and after != Status.QUEUED:  # it has news, or waits for nothing
-        approvals.decide(open_one(run_id=run.pk).pk, decision=Asked.SKIPPED, by=alice, source=Source.API)
+    if before == RunStatus.WAITING and after != RunStatus.QUEUED:  # it has news, or waits for nothing
+        approvals.decide(open_one(run_id=run.pk).pk, decision=Status.SKIPPED, by=alice, source=Source.API)
     assert move(run, after) == (after in MOVES[before])
 
 
 def test_of_many_ends_of_a_run_one_counts() -> None:
     for _ in range(5):
-        run = a_run(Status.RUNNING, deadline_at=Now())
+        run = a_run(RunStatus.RUNNING, deadline_at=Now())
         attempt = Attempt(run.pk, 1)
         work = [partial(end, attempt), partial(cancel, run), lambda: lifecycle.end_overdue() and False]
         won = at_once(9, lambda i, work=work: work[i % 3]())
@@ -129,27 +128,27 @@ def test_of_many_ends_of_a_run_one_counts() -> None:
         run = fresh(run)
         ends = RunEvent.objects.filter(run=run, payload__is_final=True)
         assert (run.status in ENDED, ends.count()) == (True, 1)
-        assert sum(won) == (run.status != Status.FAILED)
+        assert sum(won) == (run.status != RunStatus.FAILED)
 
 
 def test_a_decision_and_a_cancellation_of_the_run_cannot_both_win(alice: User) -> None:
     for _ in range(10):
-        run = a_run(Status.WAITING)
+        run = a_run(RunStatus.WAITING)
         request = open_one(run_id=run.pk)
 
         def one(i: int, run: Run = run, request: ApprovalRequest = request) -> Any:
             if i == 0:
                 return cancel(run) and None
-            return bool(approvals.decide(request.pk, decision=Asked.APPROVED, by=alice, source=Source.API))
+            return bool(approvals.decide(request.pk, decision=Status.APPROVED, by=alice, source=Source.API))
 
         won = sum(1 for done in at_once(4, one) if done)
         request.refresh_from_db()
-        assert (request.status == Asked.APPROVED) == (won == 1) == Decision.objects.filter(request=request).exists()
-        assert request.settled_at is not None or request.status == Asked.APPROVED
+        assert (request.status == Status.APPROVED) == (won == 1) == Decision.objects.filter(request=request).exists()
+        assert request.settled_at is not None or request.status == Status.APPROVED
 
 
 def test_who_lost_the_run_can_write_nothing() -> None:
-    run = a_run(Status.RUNNING, attempt=2)
+    run = a_run(RunStatus.RUNNING, attempt=2)
     old = Attempt(run.pk, 1)
     saver = checkpoints.Saver(old)
     config: Any = {"configurable": {"thread_id": str(run.pk), "checkpoint_ns": "", "checkpoint_id": "1"}}
@@ -165,7 +164,7 @@ def test_who_lost_the_run_can_write_nothing() -> None:
     with pytest.raises(Lost), old.starting():
         pass
     lifecycle.give_back(run.pk, 1)
-    assert (fresh(run).status, fresh(run).attempt) == (Status.RUNNING, 2)
+    assert (fresh(run).status, fresh(run).attempt) == (RunStatus.RUNNING, 2)
     with connection.cursor() as cursor:
         for table in ("checkpoints", "checkpoint_writes"):
             cursor.execute(f"SELECT 1 FROM {table} WHERE thread_id = %s", [str(run.pk)])
@@ -175,7 +174,7 @@ def test_who_lost_the_run_can_write_nothing() -> None:
 
 def test_who_holds_the_run_keeps_others_from_it_while_it_writes() -> None:
     """The fence is a lock: between the look and the write nobody takes the run away, and the sweep does not wait."""
-    run = a_run(Status.RUNNING, holder="a dead one", deadline_at=Now() + timedelta(seconds=0.5))
+    run = a_run(RunStatus.RUNNING, holder="a dead one", deadline_at=Now() + timedelta(seconds=0.5))
     looks = [lifecycle.lose_expired, lifecycle.end_overdue]
     with Attempt(run.pk, 1).writing():
         time.sleep(0.6)
@@ -186,18 +185,18 @@ def test_who_holds_the_run_keeps_others_from_it_while_it_writes() -> None:
 
 def test_past_its_own_limit_a_run_is_not_taken_and_nothing_of_it_is_written_or_started() -> None:
     """Also while no sweep is there to end it."""
-    run = a_run(Status.RUNNING, deadline_at=Now())
+    run = a_run(RunStatus.RUNNING, deadline_at=Now())
     attempt = Attempt(run.pk, 1)
     for fenced in (attempt.writing, attempt.starting):
         with pytest.raises(Lost), fenced():
             pass
-    assert lifecycle.claim(a_run(Status.QUEUED, deadline_at=Now()).pk) is None
+    assert lifecycle.claim(a_run(RunStatus.QUEUED, deadline_at=Now()).pk) is None
 
 
 def test_hundreds_of_runs_that_reach_their_limit_together_are_ended_with_few_statements() -> None:
     agent = Agent.objects.create(name="agent")
     spec = {"agent_name": "agent", "timeout_seconds": 9}
-    ended = [Run(agent=agent, input="go", spec=spec, status=Status.WAITING, deadline_at=Now()) for _ in range(200)]
+    ended = [Run(agent=agent, input="go", spec=spec, status=RunStatus.WAITING, deadline_at=Now()) for _ in range(200)]
     Run.objects.bulk_create(ended)
     ApprovalRequest.objects.bulk_create(
         ApprovalRequest(**asdict(a_call(run_id=run.pk)), timeout_seconds=60, created_at=Now(), timeout_at=FAR)
@@ -206,7 +205,7 @@ def test_hundreds_of_runs_that_reach_their_limit_together_are_ended_with_few_sta
     with CaptureQueriesContext(connection) as queries:
         assert lifecycle.end_overdue() == 200
     assert len(queries) < 200 + 15  # each has its last event
-    assert Run.objects.filter(status=Status.FAILED).count() == 200
+    assert Run.objects.filter(status=RunStatus.FAILED).count() == 200
     assert Decision.objects.filter(operator_input="TIMEOUT of the run").count() == 200
     (said,) = set(RunEvent.objects.values_list("payload__content", flat=True))
     assert said == "The run took longer than its limit of 9 s, waiting included, and was ended."
@@ -224,27 +223,31 @@ def test_a_process_that_stands_still_within_a_transaction_is_cut_off_with_its_le
 def test_a_run_is_lost_when_its_holder_has_not_beaten_for_the_lease(age: int | None, is_lost: bool) -> None:
     if age is not None:
         Heartbeat.objects.create(kind="worker", name="a worker", beat_at=Now() - timedelta(seconds=age))
-    run = a_run(Status.RUNNING, holder="a worker")
+    run = a_run(RunStatus.RUNNING, holder="a worker")
     assert lifecycle.lose_expired() == is_lost
-    assert fresh(run).status == (Status.QUEUED if is_lost else Status.RUNNING)
+    assert fresh(run).status == (RunStatus.QUEUED if is_lost else RunStatus.RUNNING)
     assert lifecycle.requeue_lost() == is_lost
 
 
 def test_a_sweep_that_has_just_started_gives_the_holders_time_to_beat(settings: Any) -> None:
     """The database may have come back at the same moment as the sweep."""
     settings.LEASE_SECONDS = 1
-    run = a_run(Status.RUNNING)
+    run = a_run(RunStatus.RUNNING)
     leases = Leases()
     leases.look()
-    assert fresh(run).status == Status.RUNNING
+    assert fresh(run).status == RunStatus.RUNNING
     time.sleep(1.1)
     leases.look()
-    assert fresh(run).status == Status.QUEUED
+    assert fresh(run).status == RunStatus.QUEUED
 
 
 def test_a_worker_gives_back_what_it_does_not_carry_and_ends_what_it_lost() -> None:
-    carried, stray, other = a_run(Status.RUNNING), a_run(Status.RUNNING), a_run(Status.RUNNING, holder="another")
-    lost = Attempt(a_run(Status.QUEUED).pk, 1)
+    carried, stray, other = (
+        a_run(RunStatus.RUNNING),
+        a_run(RunStatus.RUNNING),
+        a_run(RunStatus.RUNNING, holder="another"),
+    )
+    lost = Attempt(a_run(RunStatus.QUEUED).pk, 1)
     ended = threading.Event()
     watch = Watch()
     with (
@@ -255,7 +258,7 @@ def test_a_worker_gives_back_what_it_does_not_carry_and_ends_what_it_lost() -> N
         watch.look()
         assert ended.is_set()
         assert lost.lost
-        assert fresh(stray).status == Status.RUNNING  # it may be about to be carried
+        assert fresh(stray).status == RunStatus.RUNNING  # it may be about to be carried
         watch.look()
     assert [fresh(run).status for run in (carried, stray, other)] == ["running", "queued", "running"]
 
@@ -263,7 +266,7 @@ def test_a_worker_gives_back_what_it_does_not_carry_and_ends_what_it_lost() -> N
 def started() -> ApprovalRequest:
     user = User.objects.get_or_create(username="decider")[0]
     request = open_one()
-    approvals.decide(request.pk, decision=Asked.APPROVED, by=user, source=Source.API)
+    approvals.decide(request.pk, decision=Status.APPROVED, by=user, source=Source.API)
     assert executions.claim_execution(request.pk)
     request.refresh_from_db()
     return request
@@ -303,7 +306,7 @@ def test_a_call_that_has_ended_is_not_made_unknown() -> None:
 
 
 def test_only_a_parked_run_is_queued_by_a_decision() -> None:
-    running, parked = a_run(Status.RUNNING), a_run(Status.WAITING, requeue_at=Now() - timedelta(seconds=1))
+    running, parked = a_run(RunStatus.RUNNING), a_run(RunStatus.WAITING, requeue_at=Now() - timedelta(seconds=1))
     before = fresh(running).requeue_at
     for run in (running, parked):
         lifecycle.resume(run.pk)
@@ -312,7 +315,7 @@ def test_only_a_parked_run_is_queued_by_a_decision() -> None:
 
 
 def test_a_right_to_start_lapses_with_the_lease_however_the_clock_of_the_process_goes(settings: Any) -> None:
-    run = a_run(Status.RUNNING)
+    run = a_run(RunStatus.RUNNING)
     Heartbeat.objects.create(kind="worker", name=heartbeats.name(), beat_at=Now() - timedelta(seconds=5))
     with Attempt(run.pk, 1).starting() as left:
         first = left

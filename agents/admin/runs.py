@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from agents.models import ENDED, Agent, Run, RunEvent, RunFile, Status
+from agents.models import ENDED, Agent, Run, RunEvent, RunFile, RunStatus
 from agents.runs import lifecycle
 from aip.core.admin_pages import (
     LIST_CHARACTERS,
@@ -43,10 +43,10 @@ from hitl.models import ApprovalRequest
 
 CANCEL = "agents.cancel_run"
 RUN_COLOURS: dict[str, str] = {
-    Status.RUNNING: "info",
-    Status.WAITING: "warning",
-    Status.SUCCEEDED: "success",
-    Status.FAILED: "danger",
+    RunStatus.RUNNING: "info",
+    RunStatus.WAITING: "warning",
+    RunStatus.SUCCEEDED: "success",
+    RunStatus.FAILED: "danger",
 }
 # A run's page shows its last events; the events' own list has them all, page by page.
 EVENTS = 100

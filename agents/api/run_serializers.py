@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from agents.catalog import configs
-from agents.models import Run, Status
+from agents.models import Run, RunStatus
 from agents.runs import queries
 from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
 
@@ -66,7 +66,7 @@ class RunSerializer(serializers.Serializer[Any]):
             "agent_id": str(instance.agent_id),
             "run_type": "manual",
             "schedule_id": None,
-            "status": queries.WORDS[Status(instance.status)],
+            "status": queries.WORDS[RunStatus(instance.status)],
             "input": instance.input,
             "config": instance.config,
             "started_at": (instance.started_at or instance.created_at).isoformat(),

@@ -16,7 +16,7 @@ from agents.loop.gate import Gate
 from agents.loop.messages import tools_called
 from agents.loop.subagent_tool import SubAgentTool, usage
 from agents.loop.token_stream import Tokens
-from agents.models import Run, Status
+from agents.models import Run, RunStatus
 from agents.runs import attempts, events, lifecycle
 from agents.runs.attempts import Attempt, Lost
 from aip.core.db import AWAY, patiently
@@ -56,14 +56,14 @@ def _carry(run: Run, attempt: Attempt) -> bool:
         raise
     except Exception as e:  # noqa: BLE001 - whatever ends a run, its stream must say so
         failed = events.failed(run.pk, _reason(e, run))
-        patiently(lambda: lifecycle.end(attempt, Status.FAILED, failed, usage={}))
+        patiently(lambda: lifecycle.end(attempt, RunStatus.FAILED, failed, usage={}))
         return False
     if conversation is None:
         patiently(lambda: lifecycle.park(attempt))
         return True
     used = usage(conversation)
     answered = events.answered(run.pk, conversation[-1].text, used)
-    patiently(lambda: lifecycle.end(attempt, Status.SUCCEEDED, answered, usage=used))
+    patiently(lambda: lifecycle.end(attempt, RunStatus.SUCCEEDED, answered, usage=used))
     return False
 
 

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from agents.models import Heartbeat, Run, Status
+from agents.models import Heartbeat, Run, RunStatus
 from agents.runs import heartbeats
 
 # The fence as SQL, for what does not write through Django: parameters are the run's id and the attempt's number.
@@ -83,7 +83,7 @@ class Attempt:
 
     def _locked(self) -> QuerySet[Run]:
         """The run while it is this attempt's; not past its own limit, at which the sweep fails it."""
-        held = Run.objects.filter(within_limit(), pk=self.run_id, attempt=self.number, status=Status.RUNNING)
+        held = Run.objects.filter(within_limit(), pk=self.run_id, attempt=self.number, status=RunStatus.RUNNING)
         return held.only("status").select_for_update(no_key=True, of=("self",))
 
     def abandon(self) -> Lost:

@@ -20,11 +20,10 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 from redis import RedisError
 
-from agents.models import ENDED, REQUEUE_AFTER, Run, Status
+from agents.models import ENDED, REQUEUE_AFTER, Run, RunStatus
 from agents.runs import broker, heartbeats, lifecycle
 from hitl import approvals, cancellations
-from hitl.models import ApprovalRequest, Execution
-from hitl.models import Status as Asked
+from hitl.models import ApprovalRequest, Execution, Status
 
 # A clock that is wrong by less does nobody harm, nor does one by more; but people read times in logs.
 CLOCK_SECONDS = 2.0
@@ -132,9 +131,9 @@ def _leases() -> Iterator[Finding]:
 
 def _lost_by_the_queue(queued: set[str]) -> Iterator[Finding]:
     of_before = Q(updated_at__lt=Now() - REQUEUE_AFTER)
-    waiting = Run.objects.filter(of_before, status=Status.QUEUED)
+    waiting = Run.objects.filter(of_before, status=RunStatus.QUEUED)
     news_of_before = approvals.closed_unsettled().filter(run_id=OuterRef("pk"), closed_at__lt=Now() - REQUEUE_AFTER)
-    parked = Run.objects.filter(Exists(news_of_before), status=Status.WAITING)
+    parked = Run.objects.filter(Exists(news_of_before), status=RunStatus.WAITING)
     for found, what in (
         (waiting, "Runs wait for a worker, and the queue has lost them"),
         (parked, "Runs whose calls were decided were never resumed"),
@@ -154,7 +153,7 @@ def _of_living_runs() -> Exists:
 
 
 def _waits_without_runs() -> Iterator[Finding]:
-    stray = ApprovalRequest.objects.filter(~_of_living_runs(), status=Asked.PENDING)
+    stray = ApprovalRequest.objects.filter(~_of_living_runs(), status=Status.PENDING)
     yield from _close(stray, "Requests wait for runs that have ended or are gone", "cancel them")
 
 

@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce, Now
 from rest_framework.exceptions import NotFound
 
 from agents.catalog import model_names, snapshot
-from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, Status
+from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, RunStatus
 from agents.runs import attachments, broker, checkpoint_tables, events, heartbeats
 from agents.runs.attachments import Attachment
 from agents.runs.attempts import Attempt, Lost, within_limit
@@ -33,9 +33,9 @@ PAST_ITS_LIMIT = "The run took longer than its limit of {seconds} s, waiting inc
 
 
 HOW_IT_ENDED = {
-    Status.SUCCEEDED: "It succeeded",
-    Status.FAILED: "It failed",
-    Status.CANCELLED: "It was cancelled",
+    RunStatus.SUCCEEDED: "It succeeded",
+    RunStatus.FAILED: "It failed",
+    RunStatus.CANCELLED: "It was cancelled",
 }
 
 
@@ -44,7 +44,7 @@ class AlreadyEnded(Exception):
 
     def __init__(self, run: Run) -> None:
         at = run.completed_at.isoformat() if run.completed_at else "an unknown time"
-        super().__init__(f"This run has ended already. {HOW_IT_ENDED[Status(run.status)]} at {at}.")
+        super().__init__(f"This run has ended already. {HOW_IT_ENDED[RunStatus(run.status)]} at {at}.")
 
 
 def start(
@@ -99,10 +99,10 @@ def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
     The first claim also begins its step tree.
     """
     has_news = Exists(approvals.closed_unsettled().filter(run_id=OuterRef("pk")))
-    takeable = Q(status=Status.QUEUED) | (Q(status=Status.WAITING) & has_news)
+    takeable = Q(status=RunStatus.QUEUED) | (Q(status=RunStatus.WAITING) & has_news)
     with transaction.atomic():
         claimed = Run.objects.filter(takeable, within_limit(), pk=run_id).update(
-            status=Status.RUNNING,
+            status=RunStatus.RUNNING,
             attempt=F("attempt") + 1,
             holder=heartbeats.name(),
             requeues=0,
@@ -124,22 +124,22 @@ def park(attempt: Attempt) -> None:
     The caller then claims it once more: a request that was closed before this moment has queued nothing.
     """
     if not _held(attempt.run_id, attempt.number).update(
-        status=Status.WAITING, holder="", requeue_at=Now(), updated_at=Now()
+        status=RunStatus.WAITING, holder="", requeue_at=Now(), updated_at=Now()
     ):
         raise Lost
 
 
 def give_back(run_id: UUID, number: int) -> None:
     """Put a run that its holder does not carry any more into the queue; nothing if it is not held so."""
-    if _held(run_id, number).update(status=Status.QUEUED, holder="", requeue_at=Now(), updated_at=Now()):
+    if _held(run_id, number).update(status=RunStatus.QUEUED, holder="", requeue_at=Now(), updated_at=Now()):
         logger.warning("Run %s was given back by its worker", run_id)
 
 
 def _held(run_id: UUID, number: int) -> QuerySet[Run]:
-    return Run.objects.filter(pk=run_id, attempt=number, status=Status.RUNNING)
+    return Run.objects.filter(pk=run_id, attempt=number, status=RunStatus.RUNNING)
 
 
-def end(attempt: Attempt, status: Status, last_event: events.Payload, *, usage: dict[str, int]) -> None:
+def end(attempt: Attempt, status: RunStatus, last_event: events.Payload, *, usage: dict[str, int]) -> None:
     """The terminal event and the status, in one transaction. Raises Lost."""
     with attempt.writing() as run:
         if usage:
@@ -156,12 +156,12 @@ def cancel(run_id: UUID, *, by: str) -> None:
         run = events.locked(run_id)
         if run.status in ENDED:
             raise AlreadyEnded(run)
-        _end([run], Status.CANCELLED, lambda pk: events.cancelled(pk, by))
+        _end([run], RunStatus.CANCELLED, lambda pk: events.cancelled(pk, by))
     logger.info("Run %s was cancelled by %s", run_id, by)
 
 
 def _end(
-    ending: Sequence[Run], status: Status, last_event: Callable[[UUID], events.Payload], *, timed_out: bool = False
+    ending: Sequence[Run], status: RunStatus, last_event: Callable[[UUID], events.Payload], *, timed_out: bool = False
 ) -> None:
     """End runs whose rows are locked. A request that is still open then can have no effect any more."""
     ids = [run.pk for run in ending]
@@ -179,13 +179,13 @@ def end_overdue() -> int:
         ending = list(events.lock(overdue, skip_locked=True).annotate(limit=KT("spec__timeout_seconds"))[:BATCH])
         reasons = {run.pk: PAST_ITS_LIMIT.format(seconds=run.limit) for run in ending}
         if ending:
-            _end(ending, Status.FAILED, lambda pk: events.failed(pk, reasons[pk]), timed_out=True)
+            _end(ending, RunStatus.FAILED, lambda pk: events.failed(pk, reasons[pk]), timed_out=True)
     return len(ending)
 
 
 def expired() -> QuerySet[Run]:
     """The runs whose holder's lease has expired."""
-    return Run.objects.filter(status=Status.RUNNING).exclude(holder__in=heartbeats.holders().values("name"))
+    return Run.objects.filter(status=RunStatus.RUNNING).exclude(holder__in=heartbeats.holders().values("name"))
 
 
 def lose_expired() -> int:
@@ -197,7 +197,7 @@ def lose_expired() -> int:
         gone = expired()
         locked = list(gone.select_for_update(no_key=True, skip_locked=True).values_list("pk", flat=True))
         # Judged again under the lock: who was about to start a call has beaten in between, and may start it.
-        lost = gone.filter(pk__in=locked).update(status=Status.QUEUED, holder="", requeue_at=Now(), updated_at=Now())
+        lost = gone.filter(pk__in=locked).update(status=RunStatus.QUEUED, holder="", requeue_at=Now(), updated_at=Now())
     if lost:
         logger.warning("The lease of %d runs has expired; they are queued again", lost)
         _all_are_due()  # what else was given to that worker is gone with it
@@ -208,8 +208,8 @@ def _all_are_due() -> None:
     """Let the next look of the sweep queue again all that waits for a worker."""
     with_news = approvals.closed_unsettled().values("run_id")
     for waiting in (
-        Run.objects.filter(status=Status.QUEUED),
-        Run.objects.filter(status=Status.WAITING, pk__in=with_news),
+        Run.objects.filter(status=RunStatus.QUEUED),
+        Run.objects.filter(status=RunStatus.WAITING, pk__in=with_news),
     ):
         waiting.update(requeue_at=Now(), requeues=0)
 
@@ -219,12 +219,12 @@ def resume(run_id: UUID) -> None:
 
     Raises kombu's OperationalError when Redis is away; the sweep queues it then.
     """
-    _queue(Run.objects.filter(pk=run_id, status=Status.WAITING), run_id)
+    _queue(Run.objects.filter(pk=run_id, status=RunStatus.WAITING), run_id)
 
 
 def queue_again(run_id: UUID) -> None:
     """Queue a run that the queue has lost, whatever the sweep has planned for it. Raises as `resume`."""
-    _queue(Run.objects.filter(pk=run_id, status__in=[Status.QUEUED, Status.WAITING]), run_id)
+    _queue(Run.objects.filter(pk=run_id, status__in=[RunStatus.QUEUED, RunStatus.WAITING]), run_id)
 
 
 def _queue(run: QuerySet[Run], run_id: UUID) -> None:
@@ -239,12 +239,12 @@ def _queue(run: QuerySet[Run], run_id: UUID) -> None:
 def waiting_for_nothing() -> QuerySet[Run]:
     """The parked runs that no decision would resume: nothing is asked for them, and nothing has been decided."""
     asked = approvals.unsettled().filter(run_id=OuterRef("pk"))
-    return Run.objects.filter(~Exists(asked), status=Status.WAITING)
+    return Run.objects.filter(~Exists(asked), status=RunStatus.WAITING)
 
 
 def unpark(run_id: UUID) -> None:
     """Queue a parked run that waits for nothing; nothing if it does not any more. Raises as `resume`."""
-    if waiting_for_nothing().filter(pk=run_id).update(status=Status.QUEUED, updated_at=Now()):
+    if waiting_for_nothing().filter(pk=run_id).update(status=RunStatus.QUEUED, updated_at=Now()):
         queue_again(run_id)
 
 
@@ -259,8 +259,8 @@ def requeue_lost() -> int:
         _all_are_due()
         broker.mark()
     due = Run.objects.filter(requeue_at__lte=Now()).order_by("requeue_at")
-    queued = due.filter(status=Status.QUEUED)
-    with_news = due.filter(status=Status.WAITING, pk__in=approvals.closed_unsettled().values("run_id"))
+    queued = due.filter(status=RunStatus.QUEUED)
+    with_news = due.filter(status=RunStatus.WAITING, pk__in=approvals.closed_unsettled().values("run_id"))
     found = [row for lost in (queued, with_news) for row in lost.values_list("pk", "status", "requeues")[:BATCH]]
     for pk, status, requeues in found:
         wait = REQUEUE_AFTER * 2 ** min(requeues + 1, MAX_REQUEUE_DOUBLINGS)

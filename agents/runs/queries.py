@@ -5,16 +5,16 @@ from uuid import UUID
 from django.db.models import QuerySet
 from rest_framework.exceptions import NotFound
 
-from agents.models import Agent, Run, Status
+from agents.models import Agent, Run, RunStatus
 from agents.runs import lifecycle
 from aip.core.ids import is_uuid
 
 # The words of the wire, which knows no waiting; it has some for which nothing happens here.
 STATUSES = {
-    "started": (Status.QUEUED, Status.RUNNING, Status.WAITING),
-    "success": (Status.SUCCEEDED,),
-    "failed": (Status.FAILED,),
-    "cancelled": (Status.CANCELLED,),
+    "started": (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING),
+    "success": (RunStatus.SUCCEEDED,),
+    "failed": (RunStatus.FAILED,),
+    "cancelled": (RunStatus.CANCELLED,),
     "aborted": (),
     "unavailable": (),
 }

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
-from agents.models import Run, Status
+from agents.models import Run, RunStatus
 from agents.runs import attempts, heartbeats, lifecycle
 from agents.sandbox import client as sandbox
 
@@ -24,7 +24,7 @@ class Watch:
     def look(self) -> None:
         """End what runs for runs that are lost; give back, seen twice in a row, those that nothing here carries."""
         carried = attempts.carried()
-        mine = Run.objects.filter(holder=heartbeats.name(), status=Status.RUNNING)
+        mine = Run.objects.filter(holder=heartbeats.name(), status=RunStatus.RUNNING)
         held = set(mine.values_list("pk", "attempt"))
         for key in carried.keys() - held:
             carried[key].abandon()

@@ -14,13 +14,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models.functions import Now
 
-from agents.models import Agent, Heartbeat, Run, Status
+from agents.models import Agent, Heartbeat, Run, RunStatus
 from agents.runs import doctor, heartbeats, lifecycle
 from agents.runs.broker import carried, mark
 from aip.celery import app
 from hitl import approvals, executions
-from hitl.models import ApprovalRequest, Execution, Source
-from hitl.models import Status as Asked
+from hitl.models import ApprovalRequest, Execution, Source, Status
 from tests.hitl.calls import open_one
 from tests.live import CHECKOUT, Live
 
@@ -42,19 +41,19 @@ def wipe() -> None:
         broker.default_channel.client.flushall()
 
 
-def a_run(status: Status, **fields: Any) -> Run:
+def a_run(status: RunStatus, **fields: Any) -> Run:
     agent = Agent.objects.create(name="agent")
     fields = {"input": "go", "spec": {"agent_name": "agent"}, "updated_at": BEFORE} | fields
     return Run.objects.create(agent=agent, status=status, **fields)
 
 
 def ended() -> Run:
-    return a_run(Status.SUCCEEDED, completed_at=Now())
+    return a_run(RunStatus.SUCCEEDED, completed_at=Now())
 
 
 def decided(run: Run, by: User) -> ApprovalRequest:
     request = open_one(run_id=run.pk)
-    approvals.decide(request.pk, decision=Asked.APPROVED, by=by, source=Source.API)
+    approvals.decide(request.pk, decision=Status.APPROVED, by=by, source=Source.API)
     return request
 
 
@@ -63,18 +62,18 @@ def queue() -> list[str]:
 
 
 def held_by_the_dead(alice: User) -> Callable[[], bool]:
-    run = a_run(Status.RUNNING, holder="a dead one")
-    return lambda: (Run.objects.get(pk=run.pk).status, queue()) == (Status.QUEUED, [str(run.pk)])
+    run = a_run(RunStatus.RUNNING, holder="a dead one")
+    return lambda: (Run.objects.get(pk=run.pk).status, queue()) == (RunStatus.QUEUED, [str(run.pk)])
 
 
 def lost_by_the_queue(alice: User) -> Callable[[], bool]:
     # The sweep has given up on it for an hour; the doctor looks into the queue itself.
-    run = a_run(Status.QUEUED, requeue_at=Now() + timedelta(hours=1), requeues=9)
+    run = a_run(RunStatus.QUEUED, requeue_at=Now() + timedelta(hours=1), requeues=9)
     return lambda: queue() == [str(run.pk)]
 
 
 def never_resumed(alice: User) -> Callable[[], bool]:
-    run = a_run(Status.WAITING)
+    run = a_run(RunStatus.WAITING)
     decided(run, alice)
     ApprovalRequest.objects.update(created_at=BEFORE, closed_at=BEFORE)
     wipe()
@@ -83,12 +82,12 @@ def never_resumed(alice: User) -> Callable[[], bool]:
 
 def waits_without_a_run(alice: User) -> Callable[[], bool]:
     requests = [open_one(), open_one(run_id=ended().pk)]
-    return lambda: {ApprovalRequest.objects.get(pk=r.pk).status for r in requests} == {Asked.CANCELLED}
+    return lambda: {ApprovalRequest.objects.get(pk=r.pk).status for r in requests} == {Status.CANCELLED}
 
 
 def a_run_without_waits(alice: User) -> Callable[[], bool]:
-    run = a_run(Status.WAITING)
-    return lambda: (Run.objects.get(pk=run.pk).status, queue()) == (Status.QUEUED, [str(run.pk)])
+    run = a_run(RunStatus.WAITING)
+    return lambda: (Run.objects.get(pk=run.pk).status, queue()) == (RunStatus.QUEUED, [str(run.pk)])
 
 
 def running_and_dead(alice: User) -> Callable[[], bool]:
@@ -169,19 +168,19 @@ def test_it_says_that_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_the_server_is_about_to_do_is_not_wrong(alice: User) -> None:
     """Queued just now, decided just now, begun and held, asked and waiting."""
-    a_run(Status.QUEUED, updated_at=Now())
-    decided(a_run(Status.WAITING), alice)
-    held = a_run(Status.RUNNING, holder=heartbeats.name())
+    a_run(RunStatus.QUEUED, updated_at=Now())
+    decided(a_run(RunStatus.WAITING), alice)
+    held = a_run(RunStatus.RUNNING, holder=heartbeats.name())
     executions.claim_execution(decided(held, alice).pk)
-    open_one(run_id=a_run(Status.WAITING).pk)
+    open_one(run_id=a_run(RunStatus.WAITING).pk)
     assert list(doctor.examine()) == []
 
 
 def test_a_run_with_something_to_wait_for_is_not_taken_from_its_place(alice: User) -> None:
-    run = a_run(Status.WAITING)
+    run = a_run(RunStatus.WAITING)
     open_one(run_id=run.pk)
     lifecycle.unpark(run.pk)
-    assert Run.objects.get(pk=run.pk).status == Status.WAITING
+    assert Run.objects.get(pk=run.pk).status == RunStatus.WAITING
 
 
 def test_it_is_run_against_a_living_server_and_knows_a_wrong_clock(server: Live, tmp_path: Path) -> None:

@@ -9,12 +9,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from agents.models import Run, RunEvent, Status, ToolVersion
+from agents.models import Run, RunEvent, RunStatus, ToolVersion
 from agents.runs import lifecycle
 from hitl import approvals
 from hitl.exceptions import AlreadyClosed
-from hitl.models import ApprovalRequest, Decision, Execution, Source
-from hitl.models import Status as Asked
+from hitl.models import ApprovalRequest, Decision, Execution, Source, Status
 from tests.agents.runs import await_requests, carried, carry, decide, gated_agent, in_thread, requests, start
 from tests.agents.test_gate import SOURCE, Call, open_of
 from tests.conftest import in_threads
@@ -26,7 +25,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def approve(request: ApprovalRequest, by: User, arguments: dict[str, Any] | None = None) -> Decision:
-    return approvals.decide(request.pk, decision=Asked.APPROVED, by=by, source=Source.CONSOLE, arguments=arguments)
+    return approvals.decide(request.pk, decision=Status.APPROVED, by=by, source=Source.CONSOLE, arguments=arguments)
 
 
 def result_of(run: Run) -> dict[str, Any]:
@@ -68,9 +67,9 @@ def test_an_answer_is_the_calls_result_and_the_tool_does_not_run(world: Listener
     carried(run)
     request = requests(run)["reporter"]
     approvals.decide(
-        request.pk, decision=Asked.SKIPPED, by=alice, source=Source.API, answer="Reported by hand.", note="Ask me"
+        request.pk, decision=Status.SKIPPED, by=alice, source=Source.API, answer="Reported by hand.", note="Ask me"
     )
-    assert carried(run).status == Status.SUCCEEDED
+    assert carried(run).status == RunStatus.SUCCEEDED
     assert world.count(run.input) == 0
     event = result_of(run)
     assert (event["content"], event["metadata"]["status"]) == (

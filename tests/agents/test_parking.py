@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from agents.catalog import tools as tool_catalog
 from agents.loop import messages
-from agents.models import Run, RunEvent, Status
+from agents.models import Run, RunEvent, RunStatus
 from agents.runs import attempts, lifecycle
 from agents.sandbox import client as sandbox
 from hitl.models import Execution
@@ -44,10 +44,10 @@ def test_a_parked_run_holds_nothing_and_goes_on_when_it_is_decided(world: Listen
     run = start(gated_agent(world))
     threads = threading.active_count()
     parked = carried(run)
-    assert (parked.status, parked.holder) == (Status.WAITING, "")
+    assert (parked.status, parked.holder) == (RunStatus.WAITING, "")
     assert threading.active_count() <= threads
     decide(requests(run)["reporter"], "approved", alice)
-    assert carried(run).status == Status.SUCCEEDED
+    assert carried(run).status == RunStatus.SUCCEEDED
     assert world.count(run.input) == 1
     keys = [key.split(":")[0] for key in RunEvent.objects.filter(run=run).values_list("key", flat=True)]
     assert keys == ["opened", "begun", "calls", "pending", "result", "end"]
@@ -80,7 +80,7 @@ def test_three_calls_of_one_step_are_decided_in_any_order(
         # Each takes effect as it is decided, whatever the others do.
         eventually(lambda name=name: requests(run)[name].settled_at)
     thread.join(20)
-    assert fresh(run).status == Status.SUCCEEDED
+    assert fresh(run).status == RunStatus.SUCCEEDED
     heard = [report["tool"] for report in world.heard if report["text"] == run.input]
     assert heard == ["a"]
     assert {name: request.status for name, request in requests(run).items()} == WORDS
@@ -102,7 +102,7 @@ def test_what_is_decided_while_another_call_of_the_step_runs_has_its_effect_at_o
     eventually(lambda: requests(run)["a"].settled_at, 1.0)
     assert requests(run)["slow"].execution == Execution.STARTED
     thread.join(20)
-    assert fresh(run).status == Status.SUCCEEDED
+    assert fresh(run).status == RunStatus.SUCCEEDED
 
 
 def test_a_decision_between_the_last_look_and_the_parking_is_not_lost(
@@ -118,9 +118,9 @@ def test_a_decision_between_the_last_look_and_the_parking_is_not_lost(
         Run.objects.select_for_update().get(pk=run.pk)
         eventually(somebody_waits_for_the_row)
         in_thread(lambda: decide(asked, "rejected", alice)).join(20)
-        assert fresh(run).status == Status.RUNNING
+        assert fresh(run).status == RunStatus.RUNNING
     thread.join(20)
-    assert fresh(run).status == Status.SUCCEEDED
+    assert fresh(run).status == RunStatus.SUCCEEDED
 
 
 def somebody_waits_for_the_row() -> bool:
@@ -138,11 +138,11 @@ def test_a_worker_whose_threads_are_taken_parks_at_once(
     held, parked = start(agent), start(agent)
     thread = carry(held)
     await_requests(held)
-    assert carried(parked).status == Status.WAITING
-    assert fresh(held).status == Status.RUNNING
+    assert carried(parked).status == RunStatus.WAITING
+    assert fresh(held).status == RunStatus.RUNNING
     decide(requests(held)["reporter"], "skipped", alice)
     thread.join(20)
-    assert carried(held).status == Status.SUCCEEDED
+    assert carried(held).status == RunStatus.SUCCEEDED
 
 
 def test_a_run_with_more_calls_than_may_hold_parks_at_once(
@@ -151,10 +151,10 @@ def test_a_run_with_more_calls_than_may_hold_parks_at_once(
     """Each call that holds costs a thread and a connection with Redis."""
     monkeypatch.setattr(attempts, "MOST_HELD", 2)
     run = start(gated_agent(world, "a", "b", "c"))
-    assert carried(run).status == Status.WAITING
+    assert carried(run).status == RunStatus.WAITING
     decide(requests(run)["a"], "approved", alice)
     settings.HITL_HOLD_SECONDS = 1  # the two that are left may hold
-    assert carried(run).status == Status.WAITING
+    assert carried(run).status == RunStatus.WAITING
     assert requests(run)["a"].execution == Execution.FINISHED
 
 
@@ -182,7 +182,7 @@ def test_a_call_that_is_handed_over_too_late_is_handed_over_again_and_hurts_no_o
         for keeper in keepers:
             keeper.resume()
     thread.join(30)
-    assert fresh(run).status == Status.SUCCEEDED
+    assert fresh(run).status == RunStatus.SUCCEEDED
     assert {name: (r.execution, r.round) for name, r in requests(run).items()} == {
         "late": (Execution.FINISHED, 1),
         "slow": (Execution.FINISHED, 1),
@@ -220,12 +220,12 @@ def test_a_worker_that_is_asked_to_stop_parks(world: Listener, monkeypatch: pyte
     await_requests(run)
     stopping.set()
     thread.join(5)
-    assert fresh(run).status == Status.WAITING
+    assert fresh(run).status == RunStatus.WAITING
 
 
 def test_a_parked_run_that_the_queue_has_lost_is_queued_again(world: Listener, alice: User, at_once: None) -> None:
     run = start(gated_agent(world))
-    assert carried(run).status == Status.WAITING
+    assert carried(run).status == RunStatus.WAITING
     assert lifecycle.requeue_lost() == 0
     decide(requests(run)["reporter"], "approved", alice)
     assert lifecycle.requeue_lost() == 0  # it was queued just now
@@ -239,12 +239,12 @@ def test_the_last_of_very_many_calls_of_a_step_has_its_effect_though_the_others_
 ) -> None:
     names = [f"call_{number}" for number in range(70)]
     run = start(gated_agent(world, *names))
-    assert carried(run).status == Status.WAITING
+    assert carried(run).status == RunStatus.WAITING
     asked = requests(run)
     assert len(asked) == 70
     for name in (names[-1], names[0], names[40]):
         decide(asked[name], "approved", alice)
-        assert carried(run).status == Status.WAITING
+        assert carried(run).status == RunStatus.WAITING
         assert requests(run)[name].execution == Execution.FINISHED
     assert world.count(run.input) == 3
 
@@ -254,7 +254,7 @@ def test_more_calls_in_one_step_than_are_carried_end_the_run_and_say_so(
 ) -> None:
     monkeypatch.setattr(messages, "MAX_CALLS", 1)
     run = start(gated_agent(world, "a", "b"))
-    assert carried(run).status == Status.FAILED
+    assert carried(run).status == RunStatus.FAILED
     (said,) = RunEvent.objects.filter(run=run, key="end").values_list("payload__content", flat=True)
     assert said == "The model asked for 2 tools in one step; 1 are carried at most."
     assert requests(run) == {}

@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from agents.catalog import model_names
 from agents.llm import chat_models, providers
-from agents.models import Run, RunEvent, Status
+from agents.models import Run, RunEvent, RunStatus
 from agents.runs import lifecycle
 from tests import anthropic_server
 from tests.agents.runs import await_requests, carried, carry, decide, fresh, gated_agent, start
@@ -51,7 +51,7 @@ def test_a_gated_call_of_another_providers_model(claude: AnthropicServer, world:
     assert request.arguments == {"text": "by claude"}
     decide(request, "approved", alice)
     thread.join(20)
-    assert fresh(run).status == Status.SUCCEEDED
+    assert fresh(run).status == RunStatus.SUCCEEDED
     assert end_of(run)["content"] == "It is done."
     assert end_of(run)["metadata"]["total_usage"] == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
     assert world.count("by claude") == 1
@@ -65,7 +65,7 @@ def test_a_refusal_says_what_to_check_and_not_the_key(
 ) -> None:
     claude.scripts["claude"] = lambda _: status
     run = start(gated_agent(world, agent_config={"lm_provider": "anthropic", "lm_name": "claude"}))
-    assert carried(run).status == Status.FAILED
+    assert carried(run).status == RunStatus.FAILED
     assert advice in end_of(run)["content"]
     assert KEY not in str(end_of(run)) + caplog.text
 
@@ -132,5 +132,5 @@ def test_without_redis_a_model_is_not_heard_and_the_run_ends_all_the_same(
     settings.CHANNEL_LAYERS = {"default": layer | {"CONFIG": layer["CONFIG"] | away}}
     claude.scripts["claude"] = lambda _: [text("Nobody hears me. " * 50)]
     run = start(gated_agent(world, agent_config={"lm_provider": "anthropic", "lm_name": "claude"}))
-    assert carried(run).status == Status.SUCCEEDED
+    assert carried(run).status == RunStatus.SUCCEEDED
     assert end_of(run)["content"] == "Nobody hears me. " * 50

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models.functions import Now
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from agents.models import Run, RunEvent, Status, Tool, ToolVersion
+from agents.models import Run, RunEvent, RunStatus, Tool, ToolVersion
 from hitl.models import ApprovalRequest, Execution
 from tests.agents.runs import REPORTER, carried, decide, gated_agent, requests, start
 from tests.listener import Listener
@@ -22,7 +22,7 @@ def approved(world: Listener, alice: User, settings: Any) -> Run:
     """A parked run whose one call was approved and has not been resumed."""
     settings.HITL_HOLD_SECONDS = 0
     run = start(gated_agent(world))
-    assert carried(run).status == Status.WAITING
+    assert carried(run).status == RunStatus.WAITING
     decide(requests(run)["reporter"], "approved", alice)
     return run
 
@@ -51,7 +51,7 @@ def alter_checkpoint(run: Run, change: Callable[[Any], None]) -> None:
 
 def test_arguments_that_are_altered_in_the_checkpoint_do_not_run(approved: Run, world: Listener, alice: User) -> None:
     alter_checkpoint(approved, lambda call: call["args"].update(text="pay mallory"))
-    assert carried(approved).status == Status.WAITING
+    assert carried(approved).status == RunStatus.WAITING
     assert world.count("pay mallory") == world.count(approved.input) == 0
     first, second = ApprovalRequest.objects.filter(run_id=approved.pk).order_by("round")
     assert (first.execution, second.status, second.round) == (Execution.NONE, "pending", 2)
@@ -60,7 +60,7 @@ def test_arguments_that_are_altered_in_the_checkpoint_do_not_run(approved: Run, 
     assert first.seal != second.seal
     # Approved anew, it is this that runs.
     decide(second, "approved", alice)
-    assert carried(approved).status == Status.SUCCEEDED
+    assert carried(approved).status == RunStatus.SUCCEEDED
     assert (world.count("pay mallory"), world.count(approved.input)) == (1, 0)
 
 
@@ -71,7 +71,7 @@ def test_a_tool_that_is_uploaded_again_runs_in_the_approved_version(approved: Ru
         tool_name="reporter", description="Newer.", args_schema=old.args_schema,
     )  # fmt: skip
     Tool.objects.update(current=new)
-    assert carried(approved).status == Status.SUCCEEDED
+    assert carried(approved).status == RunStatus.SUCCEEDED
     assert world.count(approved.input) == 1
     request = requests(approved)["reporter"]
     assert (request.tool_version, request.output) == (old.digest, f"reported {approved.input}")
@@ -79,7 +79,7 @@ def test_a_tool_that_is_uploaded_again_runs_in_the_approved_version(approved: Ru
 
 def test_a_tool_that_is_deleted_meanwhile_does_not_run_and_the_model_is_told(approved: Run, world: Listener) -> None:
     Tool.objects.update(deleted_at=Now())
-    assert carried(approved).status == Status.SUCCEEDED
+    assert carried(approved).status == RunStatus.SUCCEEDED
     assert world.count(approved.input) == 0
     (final,) = RunEvent.objects.filter(run=approved, key="end").values_list("payload__content", flat=True)
     assert "This tool was deleted" in final
@@ -89,6 +89,6 @@ def test_a_tool_that_is_deleted_meanwhile_does_not_run_and_the_model_is_told(app
 
 def test_a_source_that_is_altered_by_hand_does_not_run(approved: Run, world: Listener) -> None:
     ToolVersion.objects.update(source=REPORTER.decode().replace("text}", "text} and more"))
-    assert carried(approved).status == Status.WAITING
+    assert carried(approved).status == RunStatus.WAITING
     assert world.count(approved.input) == 0
     assert "the version of the tool was" in requests(approved)["reporter"].reason

@@ -15,7 +15,7 @@ from agents.catalog import configs, model_names, names, subagents
 from agents.catalog import tools as tool_catalog
 from agents.llm import chat_models
 from agents.llm.rehearsal import Rehearsal
-from agents.models import Agent, Run, RunEvent, Status
+from agents.models import Agent, Run, RunEvent, RunStatus
 from agents.runs import attempts, lifecycle
 from hitl.models import ApprovalRequest, Execution
 from tests.agents.runs import (
@@ -86,12 +86,12 @@ def test_a_call_of_a_sub_agent_waits_is_decided_and_runs_once(
     assert [part.partition(":")[0] for part in request.checkpoint_ns.split("|")] == ["tools", "tools"]
     if not hold:
         thread.join(20)
-        assert (fresh(run).status, fresh(run).holder) == (Status.WAITING, "")
+        assert (fresh(run).status, fresh(run).holder) == (RunStatus.WAITING, "")
     decide(request, "approved", alice)
     if not hold:
         thread = carry(run)
     thread.join(20)
-    assert fresh(run).status == Status.SUCCEEDED
+    assert fresh(run).status == RunStatus.SUCCEEDED
     assert world.count(run.input) == 1
     assert end_of(run) == f"worker: reporter: reported {run.input}"
     # Two models, twice each: for the call, and for the answer.
@@ -133,14 +133,14 @@ def test_a_worker_that_dies_while_a_nested_call_waits_loses_and_repeats_nothing(
     decide(await_requests(run, 2)["first"], "approved", alice)
     eventually(lambda: requests(run)["first"].execution == Execution.FINISHED)
     before = dict(requests(run))
-    Run.objects.filter(pk=run.pk).update(status=Status.QUEUED, holder="")  # as the sweep does with a lost lease
+    Run.objects.filter(pk=run.pk).update(status=RunStatus.QUEUED, holder="")  # as the sweep does with a lost lease
     thread = carry(run)
     eventually(lambda: fresh(run).attempt == 2)
     decide(requests(run)["second"], "approved", alice)
     for each in (thread, dead):
         each.join(20)
         assert not each.is_alive()
-    assert fresh(run).status == Status.SUCCEEDED
+    assert fresh(run).status == RunStatus.SUCCEEDED
     assert {r.pk for r in requests(run).values()} == {r.pk for r in before.values()}
     assert sorted(report["tool"] for report in world.heard if report["text"] == run.input) == ["first", "second"]
     assert len(asked) == 4
@@ -165,13 +165,13 @@ def test_calls_of_leader_and_sub_agent_wait_side_by_side_and_each_has_its_effect
         for name in (f"own_{hold}", "reporter"):
             if not hold:
                 thread.join(20)
-                assert fresh(run).status == Status.WAITING
+                assert fresh(run).status == RunStatus.WAITING
             decide(waiting[name], "skipped", alice)
             if not hold:
                 thread = carry(run)
             eventually(lambda name=name, run=run: requests(run)[name].settled_at)
         thread.join(20)
-        assert fresh(run).status == Status.SUCCEEDED
+        assert fresh(run).status == RunStatus.SUCCEEDED
 
 
 def test_a_run_whose_nested_call_waits_takes_no_thread_and_stops_with_its_worker(
@@ -185,7 +185,7 @@ def test_a_run_whose_nested_call_waits_takes_no_thread_and_stops_with_its_worker
     await_requests(run)
     stopping.set()
     thread.join(10)
-    assert fresh(run).status == Status.WAITING
+    assert fresh(run).status == RunStatus.WAITING
     eventually(lambda: threading.active_count() <= threads)
 
 
@@ -208,7 +208,7 @@ def test_a_nested_call_of_unknown_outcome_is_asked_about_again(world: Listener, 
     world.delays[run.input, "reporter"] = 3
     decide(first, "approved", alice)
     eventually(lambda: world.count(run.input))
-    Run.objects.filter(pk=run.pk).update(status=Status.QUEUED, holder="")
+    Run.objects.filter(pk=run.pk).update(status=RunStatus.QUEUED, holder="")
     thread = carry(run)
     again = eventually(lambda: r if (r := requests(run)["reporter"]).round == 2 else None)
     assert "its outcome is unknown" in again.reason
@@ -216,7 +216,7 @@ def test_a_nested_call_of_unknown_outcome_is_asked_about_again(world: Listener, 
     decide(again, "rejected", alice)
     thread.join(20)
     dead.join(20)
-    assert fresh(run).status == Status.SUCCEEDED
+    assert fresh(run).status == RunStatus.SUCCEEDED
     assert world.count(run.input) == 1
 
 
@@ -383,7 +383,7 @@ def test_a_deleted_sub_agent_is_offered_to_no_later_run(worker: Agent) -> None:
     Agent.objects.filter(pk=worker.pk).update(deleted_at=worker.created_at)
     run = start(top, "hello")
     assert run.spec["agents"] == []
-    assert carried(run).status == Status.SUCCEEDED
+    assert carried(run).status == RunStatus.SUCCEEDED
     assert end_of(run) == "You said: hello"
 
 
@@ -420,7 +420,7 @@ def test_a_sub_agent_whose_model_cannot_be_asked_is_a_failed_call_and_spoils_no_
     settings.OPENAI_API_KEY = ""
     broken = leader(name="broken", agent_config={"lm_provider": "openai", "lm_name": "gpt-4.1"})
     run = start(leader(broken))
-    assert carried(run).status == Status.SUCCEEDED
+    assert carried(run).status == RunStatus.SUCCEEDED
     assert "broken: The model openai/gpt-4.1 needs a key" in end_of(run)
     (result,) = [e for key, e in events_of(run).items() if key.startswith("result")]
     assert result["metadata"]["status"] == "failed"
@@ -438,7 +438,7 @@ def test_a_sub_agent_that_never_comes_to_an_answer_is_a_failed_call(
     monkeypatch.setattr(chat_models, "build", build)
     monkeypatch.setattr("agents.loop.engine.MAX_STEPS", 6)
     run = start(leader(looping))
-    assert carried(run).status == Status.SUCCEEDED
+    assert carried(run).status == RunStatus.SUCCEEDED
     assert "without coming to an answer" in end_of(run)
 
 
@@ -452,11 +452,11 @@ def test_a_sub_agent_that_comes_to_no_answer_is_ended_also_if_it_parks_at_each_s
     monkeypatch.setattr("agents.loop.engine.MAX_STEPS", 6)
     run = start(leader(gated_agent(world)))
     for _ in range(6):
-        if carried(run).status != Status.WAITING:
+        if carried(run).status != RunStatus.WAITING:
             break
         (asked,) = ApprovalRequest.objects.filter(run_id=run.pk, status="pending")
         decide(asked, "approved", alice)
-    assert fresh(run).status == Status.SUCCEEDED
+    assert fresh(run).status == RunStatus.SUCCEEDED
     assert "without coming to an answer" in end_of(run)
 
 
