@@ -1,7 +1,4 @@
-from typing import Any
-
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
 
 
 class AgentsConfig(AppConfig):
@@ -9,17 +6,6 @@ class AgentsConfig(AppConfig):
     verbose_name = "Agents"
 
     def ready(self) -> None:
-        from agents.catalog import agents
-        from agents.runs import receivers, worker
+        from agents import receivers
 
-        post_migrate.connect(_make_checkpoint_tables, sender=self)
-        post_migrate.connect(agents.make_installation, sender=self)
-        receivers.connect()
-        worker.connect()
-
-
-def _make_checkpoint_tables(**kwargs: Any) -> None:
-    """Imported when it is called: no process but a worker needs LangChain, which takes a second to load."""
-    from agents.loop import checkpoints
-
-    checkpoints.make_tables()
+        receivers.connect(self)

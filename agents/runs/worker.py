@@ -5,8 +5,6 @@ import threading
 from typing import Any
 from uuid import UUID
 
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
-
 from agents.models import Run, RunStatus
 from agents.runs import attempts, heartbeats, lifecycle
 from agents.sandbox import client as sandbox
@@ -34,10 +32,10 @@ class Watch:
         self.strays = strays
 
 
-def _begin(**kwargs: Any) -> None:
+def start(**kwargs: Any) -> None:
     """Warm the sandbox, then beat, whatever became of it: Celery logs what is raised here, and takes runs all the same.
 
-    It takes none before this returns, and who hears it beat counts on it.
+    Celery delivers no task until this returns; readers of the heartbeat rely on that.
     """
     try:
         sandbox.warm()
@@ -54,16 +52,11 @@ def _beat() -> None:
     threading.Thread(target=watchdog.guard, args=(_stopped,), name="watchdog", daemon=True).start()
 
 
-def _park(**kwargs: Any) -> None:
+def park_waiting_calls(**kwargs: Any) -> None:
+    """Let the calls that wait give their threads back."""
     attempts.stopping.set()
 
 
-def _end(**kwargs: Any) -> None:
+def stop(**kwargs: Any) -> None:
     _stopped.set()
     sandbox.close()
-
-
-def connect() -> None:
-    worker_ready.connect(_begin)
-    worker_shutting_down.connect(_park)
-    worker_shutdown.connect(_end)

@@ -18,11 +18,11 @@ def test_a_worker_whose_sandbox_does_not_start_beats_all_the_same_and_says_why(
     sandbox.close()
     monkeypatch.setattr(sys, "executable", "/bin/false")
     monkeypatch.setattr(worker, "_stopped", threading.Event())
-    worker._begin()
+    worker.start()
     try:
         eventually(lambda: "worker" in heartbeats.alive())
     finally:
-        worker._end()
+        worker.stop()
         for thread in threading.enumerate():
             if thread.name in ("heartbeat", "watchdog"):
                 thread.join(20)
