@@ -63,12 +63,13 @@ def every_second(stopped: threading.Event, seen: Callable[[], None], *duties: Ca
         stopped.wait(INTERVAL_SECONDS)
 
 
-# Loops of their own, so that neither a queue that does not answer nor many runs to end delay a deadline.
-LOOPS: dict[str, tuple[Callable[[], object], ...]] = {
-    "deadlines": (approvals.time_out_overdue, Leases().look, heartbeats.forget_the_dead),
-    "limits": (lifecycle.end_overdue,),
-    "queue": (lifecycle.requeue_lost,),
-}
+def duties_by_loop() -> dict[str, tuple[Callable[[], object], ...]]:
+    """Each loop has a thread: neither a queue that does not answer nor many runs to end may delay a deadline."""
+    return {
+        "deadlines": (approvals.time_out_overdue, Leases().look, heartbeats.forget_the_dead),
+        "limits": (lifecycle.end_overdue,),
+        "queue": (lifecycle.requeue_lost,),
+    }
 
 
 class Command(BaseCommand):
@@ -78,10 +79,11 @@ class Command(BaseCommand):
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
-        watchdog = heartbeats.Watchdog(heartbeats.HEARTBEAT, *LOOPS)
+        loops = duties_by_loop()
+        watchdog = heartbeats.Watchdog(heartbeats.HEARTBEAT, *loops)
         work: list[tuple[str, Callable[..., None], tuple[Any, ...]]]
         work = [(heartbeats.HEARTBEAT, heartbeats.keep_beating, ("sweep", stopped, watchdog))]
-        work += [(name, every_second, (stopped, partial(watchdog.seen, name), *LOOPS[name])) for name in LOOPS]
+        work += [(name, every_second, (stopped, partial(watchdog.seen, name), *loops[name])) for name in loops]
         threads = [threading.Thread(target=loop, args=args, name=name, daemon=True) for name, loop, args in work]
         for thread in threads:
             thread.start()
