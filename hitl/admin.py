@@ -39,11 +39,11 @@ from hitl.console.diff import Change, differences
 from hitl.console.request_page import conversation
 from hitl.labels import (
     APPROVED_WITH_CHANGES,
-    ASKED,
+    ARGUMENTS_ASKED,
+    ARGUMENTS_RUN,
     LABELS,
     OUTCOME,
-    PLACES,
-    RAN,
+    SOURCE_LABELS,
     Outcome,
     RequestWithOutcome,
     decision_of,
@@ -87,7 +87,7 @@ class PlaceFilter(admin.SimpleListFilter):
     parameter_name = "decision__source"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(source), place) for source, place in PLACES.items()]
+        return [(str(source), place) for source, place in SOURCE_LABELS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(decision__source=self.value()) if self.value() else queryset
@@ -200,7 +200,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
     agent_link = column("agent", lambda r: link("agents_agent", r.agent_id, r.agent_name))
     run_link = column("run", lambda r: link("agents_run", r.run_id, r.run_id))
     decided = column("decided by", lambda r: cut(decision_of(r).decided_by_name or "nobody"))
-    source = column("from", lambda r: PLACES.get(decision_of(r).source, "-"))
+    source = column("from", lambda r: SOURCE_LABELS.get(decision_of(r).source, "-"))
     note = column("note", lambda r: note_of(decision_of(r)))
     client_run_id = column("client's run id", lambda r: cut(decision_of(r).client_run_id))
     execution_state = column("execution", lambda r: badge(r.execution, EXECUTION_COLOURS))
@@ -212,8 +212,8 @@ class ApprovalRequestAdmin(LongTableAdmin):
         # The beginning of the arguments is for the list; the page of one request reads the long texts itself.
         shown = requests.annotate(
             beginning=pretty("arguments", 2 * LIST_CHARACTERS),
-            arguments_asked=ASKED,
-            arguments_run=RAN,
+            arguments_asked=ARGUMENTS_ASKED,
+            arguments_run=ARGUMENTS_RUN,
             detailed_outcome=OUTCOME,
         )
         return shown.defer("arguments", "model_arguments", "args_schema", "context", "output")

@@ -1,6 +1,6 @@
 """Open, decide, extend and time out approval requests: with `hitl.cancellations` and `hitl.executions` the only writer.
 
-Every move is one UPDATE that names the state it expects, so whoever comes second changes nothing.
+Every move is one UPDATE that names the state it expects, so the second of two callers changes nothing.
 """
 
 import logging
@@ -27,11 +27,11 @@ from hitl.seal import Arguments
 
 logger = logging.getLogger(__name__)
 
-# The words that a person may decide with; `timeout_skip` is the clock's alone.
+# The decisions that a person can make; only the clock makes `timeout_skip`.
 DECIDABLE = (Status.APPROVED, Status.REJECTED, Status.SKIPPED)
 TIMEOUT_NOTE = "TIMEOUT"
 RECENT = timedelta(minutes=15)
-# How many overdue requests one look of the sweep closes, in one transaction.
+# How many overdue requests the sweep closes in one transaction.
 BATCH = 5000
 
 
@@ -54,25 +54,25 @@ def recently_closed() -> QuerySet[ApprovalRequest]:
     return ApprovalRequest.objects.filter(closed_at__gt=Now() - RECENT).order_by("-closed_at")
 
 
-def closed_unsettled(run_id: UUID | None = None) -> QuerySet[ApprovalRequest]:
-    """The requests that were closed and have not had their effect on their run yet."""
-    found = unsettled().exclude(status=Status.PENDING)
+def undelivered(run_id: UUID | None = None) -> QuerySet[ApprovalRequest]:
+    """The closed requests whose outcome has not had its effect on their run yet."""
+    found = pending_or_undelivered().exclude(status=Status.PENDING)
     return found.filter(run_id=run_id) if run_id else found
 
 
-def unsettled() -> QuerySet[ApprovalRequest]:
-    """The requests that wait for a person, or whose run has yet to hear of what became of them."""
+def pending_or_undelivered() -> QuerySet[ApprovalRequest]:
+    """The requests that wait for a person, or whose outcome is undelivered."""
     return ApprovalRequest.objects.filter(settled_at=None)
 
 
 def open_request(call: Call, *, timeout_seconds: float, context: dict[str, Any]) -> TimedRequest:
     """The last request about `call`: found again when the gate is entered again, else opened."""
-    found = last(call.run_id, call.checkpoint_ns)
+    found = latest_round(call.run_id, call.checkpoint_ns)
     return found or _open(call, timeout_seconds=timeout_seconds, context=context, round=1)
 
 
-def last(run_id: UUID, checkpoint_ns: str) -> TimedRequest | None:
-    return _seen().filter(run_id=run_id, checkpoint_ns=checkpoint_ns).order_by("-round").first()
+def latest_round(run_id: UUID, checkpoint_ns: str) -> TimedRequest | None:
+    return _with_decision().filter(run_id=run_id, checkpoint_ns=checkpoint_ns).order_by("-round").first()
 
 
 def ask_again(request: ApprovalRequest, call: Call, reason: str) -> TimedRequest:
@@ -82,7 +82,7 @@ def ask_again(request: ApprovalRequest, call: Call, reason: str) -> TimedRequest
     """
     started = ApprovalRequest.objects.filter(pk=request.pk, execution=Execution.STARTED)
     started.update(execution=Execution.UNKNOWN, execution_ended_at=Now())
-    settle(request.pk)
+    mark_delivered(request.pk)
     on_commit.announce(request.pk, request.status)
     return _open(
         call,
@@ -104,18 +104,18 @@ def _open(call: Call, *, timeout_seconds: float, context: dict[str, Any], **more
         created_at=Now(),
         timeout_at=from_now(timeout_seconds),
     )
-    # Whoever comes second finds the first one's.
+    # The second of two callers finds the request of the first.
     ApprovalRequest.objects.bulk_create([new], ignore_conflicts=True)
     key = {"run_id": call.run_id, "checkpoint_ns": call.checkpoint_ns, "round": new.round}
-    request = _seen().get(**key)
+    request = _with_decision().get(**key)
     if request.pk == new.pk:
         on_commit.announce(request.pk, request.status)
     return request
 
 
-def look(request_id: UUID) -> TimedRequest:
+def fetch(request_id: UUID) -> TimedRequest:
     """A request with its decision."""
-    return _seen().get(pk=request_id)
+    return _with_decision().get(pk=request_id)
 
 
 def seconds_left(request: TimedRequest) -> float:
@@ -123,7 +123,7 @@ def seconds_left(request: TimedRequest) -> float:
     return (request.timeout_at - request.now).total_seconds()
 
 
-def _seen() -> QuerySet[TimedRequest]:
+def _with_decision() -> QuerySet[TimedRequest]:
     """Requests with their decisions."""
     return ApprovalRequest.objects.select_related("decision").annotate(now=Now())
 
@@ -153,17 +153,18 @@ def decide(
     if arguments is not None:
         _check_arguments(request_id, seal, arguments)
 
-    def covered(row: ApprovalRequest) -> dict[str, Any]:
+    def decision_fields(row: ApprovalRequest) -> dict[str, Any]:
         decision_rules.check_seal(row, seal)
-        return decision_rules.what_runs(row, arguments) if decision == Status.APPROVED else {}
+        return decision_rules.approval_fields(row, arguments) if decision == Status.APPROVED else {}
 
     with transaction.atomic():
-        # First of all that follows: who holds goes on while others are told. To ring for a closed one does no harm.
+        # Registered first, so that a waiting worker continues before anyone else is notified. Waking a closed request
+        # is harmless.
         on_commit.wake(request_id)
-        made = close(
-            _open_now(request_id),
+        recorded = close(
+            _locked_pending(request_id),
             decision,
-            covered,
+            decision_fields,
             operator_input=note,
             source=source,
             decided_by=by,
@@ -171,15 +172,15 @@ def decide(
             client_run_id=client_run_id,
             answer=None if answer is None else storable(answer),
         )
-        if made:
-            on_commit.resume(made[0].request.run_id)
-    if not made:
+        if recorded:
+            on_commit.resume(recorded[0].request.run_id)
+    if not recorded:
         raise _too_late(request_id)
-    return made[0]
+    return recorded[0]
 
 
 def _check_arguments(request_id: UUID, seal: str, arguments: Arguments) -> None:
-    """Before the row is locked, as it takes its time; what they are checked against does not change."""
+    """Called before the row is locked, because it can take long; what they are checked against does not change."""
     asked = pending().filter(pk=request_id).first()
     if asked is None:
         raise _too_late(request_id)
@@ -187,10 +188,10 @@ def _check_arguments(request_id: UUID, seal: str, arguments: Arguments) -> None:
     decision_rules.check_arguments(asked, arguments)
 
 
-def _open_now(request_id: UUID) -> QuerySet[ApprovalRequest]:
+def _locked_pending(request_id: UUID) -> QuerySet[ApprovalRequest]:
     """A request that can be decided now, locked when it is read."""
-    open_now = ApprovalRequest.objects.filter(pk=request_id, status=Status.PENDING, timeout_at__gt=Now())
-    return open_now.select_for_update(no_key=True)
+    found = ApprovalRequest.objects.filter(pk=request_id, status=Status.PENDING, timeout_at__gt=Now())
+    return found.select_for_update(no_key=True)
 
 
 def _too_late(request_id: UUID) -> Exception:
@@ -203,7 +204,7 @@ def extend(request_id: UUID, *, seconds: int, by: User, source: Source) -> Appro
     if seconds < 1:
         raise InvalidDecision(seconds="This must be a whole number of seconds, at least 1.")
     with transaction.atomic():
-        row = _open_now(request_id).first()
+        row = _locked_pending(request_id).first()
         if row is not None:
             room = int(settings.HITL_MAX_TIMEOUT_SECONDS - row.timeout_seconds)
             if seconds > room:
@@ -229,15 +230,15 @@ def extend(request_id: UUID, *, seconds: int, by: User, source: Source) -> Appro
 def time_out(request_id: UUID) -> bool:
     """Close a request whose deadline has passed as `timeout_skip`; False if it is closed or on time.
 
-    Rings for nobody, so that a Redis that is away delays no deadline: who holds the call has its deadline too, and
-    the sweep takes up parked runs.
+    Does not wake waiters, so an unavailable Redis cannot delay a deadline: a holding worker enforces it itself, and
+    the sweep resumes parked runs.
     """
     overdue = _overdue().filter(pk=request_id).select_for_update(no_key=True)
     return bool(close(overdue, Status.TIMEOUT_SKIP, operator_input=TIMEOUT_NOTE, source=Source.TIMEOUT))
 
 
 def time_out_overdue() -> int:
-    """Close every overdue request; how many. One whose row is locked is looked at next time, and delays no other."""
+    """Close every overdue request; returns how many. One whose row is locked is left for next time."""
     overdue = _overdue().order_by("timeout_at").select_for_update(no_key=True, skip_locked=True)
     overdue = overdue.defer("arguments", "model_arguments", "args_schema", "context")[:BATCH]
     return len(close(overdue, Status.TIMEOUT_SKIP, operator_input=TIMEOUT_NOTE, source=Source.TIMEOUT))
@@ -247,38 +248,39 @@ def _overdue() -> QuerySet[ApprovalRequest]:
     return ApprovalRequest.objects.filter(status=Status.PENDING, timeout_at__lte=Now())
 
 
-def settle(request_id: UUID) -> None:
-    """Note that what became of a request has had its effect on its run."""
+def mark_delivered(request_id: UUID) -> None:
+    """Note that the outcome of a request has had its effect on its run."""
     ApprovalRequest.objects.filter(pk=request_id, settled_at=None).update(settled_at=Now())
 
 
-def _nothing(row: ApprovalRequest) -> dict[str, Any]:
+def _no_fields(row: ApprovalRequest) -> dict[str, Any]:
     return {}
 
 
 def close(
     requests: QuerySet[ApprovalRequest],
     status: Status,
-    covered: Callable[[ApprovalRequest], dict[str, Any]] = _nothing,
+    decision_fields: Callable[[ApprovalRequest], dict[str, Any]] = _no_fields,
     **fields: Any,
 ) -> list[Decision]:
     """Close those of the requests that are pending, which are locked as they are read, each with its Decision.
 
-    `covered` gives what a decision lets run: its seal and arguments. Raises what that raises, before anything moved.
+    `decision_fields` gives what an approval lets run: its seal and arguments. What it raises is raised before any row
+    changes.
     """
     with transaction.atomic(savepoint=False):
         rows = list(requests.annotate(now=Now()))
         if not rows:
             return []
-        lets_run = [covered(row) for row in rows]
+        own_fields = [decision_fields(row) for row in rows]
         still = ApprovalRequest.objects.filter(pk__in=[row.pk for row in rows], status=Status.PENDING)
         still.update(status=status, closed_at=rows[0].now)
         for row in rows:
             row.status, row.closed_at = status, row.now
-        made = [
-            Decision(request=row, decision=status, **fields, **run) for row, run in zip(rows, lets_run, strict=True)
+        decisions = [
+            Decision(request=row, decision=status, **fields, **own) for row, own in zip(rows, own_fields, strict=True)
         ]
-        for decision in Decision.objects.bulk_create(made):
+        for decision in Decision.objects.bulk_create(decisions):
             on_commit.log(decision.request, decision)
             on_commit.announce(decision.request.pk, status)
-        return made
+        return decisions

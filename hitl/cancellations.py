@@ -17,8 +17,8 @@ from hitl.models import RUN_TIMEOUT_NOTE, ApprovalRequest, Execution, Source, St
 def end_with_runs(run_ids: Sequence[UUID], *, timed_out: bool) -> None:
     """Close what still waits for runs that end: as `timeout_skip` at the run's own limit, else as `cancelled`.
 
-    Nobody decided what is cancelled, so there is no Decision. Nothing of the runs is news after this, and the outcome
-    of what runs is unknown. As `time_out` it rings for nobody at a limit.
+    Nobody decided what is cancelled, so there is no Decision. After this nothing of the runs is undelivered, and the
+    outcome of what runs is unknown. At a limit it wakes no waiters, as `time_out`.
     """
     with transaction.atomic(savepoint=False):
         still_open = ApprovalRequest.objects.filter(run_id__in=run_ids, status=Status.PENDING)
@@ -28,7 +28,7 @@ def end_with_runs(run_ids: Sequence[UUID], *, timed_out: bool) -> None:
         else:
             on_commit.wake(*_cancel(still_open))
         theirs = ApprovalRequest.objects.filter(run_id__in=run_ids).exclude(status=Status.PENDING)
-        began = Q(execution=Execution.STARTED)  # nobody will report of it any more
+        began = Q(execution=Execution.STARTED)  # its attempt can record no result any more
         theirs.filter(Q(settled_at=None) | began).update(
             settled_at=Coalesce("settled_at", Now()),
             execution=Case(When(began, then=Value(Execution.UNKNOWN)), default=F("execution")),
@@ -38,20 +38,20 @@ def end_with_runs(run_ids: Sequence[UUID], *, timed_out: bool) -> None:
 
 def withdraw(run_id: UUID, checkpoint_ns: str) -> ApprovalRequest | None:
     """Close what is asked about one call that cannot run any more; the last request if it had been decided."""
-    last = approvals.last(run_id, checkpoint_ns)
+    last = approvals.latest_round(run_id, checkpoint_ns)
     if last is None:
         return None
     this = ApprovalRequest.objects.filter(pk=last.pk)
     is_open = bool(_cancel(this.filter(status=Status.PENDING).select_for_update(no_key=True)))
     this.filter(execution=Execution.STARTED).update(execution=Execution.UNKNOWN, execution_ended_at=Now())
-    approvals.settle(last.pk)
+    approvals.mark_delivered(last.pk)
     return None if is_open or last.status == Status.CANCELLED else last
 
 
 def withdraw_all(tool_id: UUID) -> None:
-    """Close what waits for a tool that is deleted; the runs go on, and their models are told.
+    """Close what waits for a tool that is deleted; the runs go on, and their models get the reason.
 
-    They may be thousands, so the sweep takes up those that are parked.
+    There may be thousands, so the parked ones are left to the sweep to resume.
     """
     with transaction.atomic():
         of_tool = ApprovalRequest.objects.filter(tool_id=tool_id, status=Status.PENDING)

@@ -1,21 +1,23 @@
-"""What a decision may carry, and exactly which call it lets run."""
+"""What a decision may contain, and exactly which call it lets run."""
 
 from typing import Any
 
 from aip.core.jsonb import canonical
-from hitl import argument_schema as schemas
+from hitl import argument_schema
 from hitl.exceptions import InvalidDecision, StaleSeal
 from hitl.models import SHORT_SEAL, ApprovalRequest, Status
 from hitl.seal import Arguments, seal
 
 MAX_ANSWER = 100_000
+MAX_NOTE = 20_000
+SEAL_PATTERN = f"^[0-9a-fA-F]{{{SHORT_SEAL},64}}$"
 NO_ANSWER = "An answer needs a text; to skip without one, leave it out."
 
 
-def check_seal(row: ApprovalRequest, given: str) -> None:
-    """Whether `given` is the seal of what is pending, whole or its first eight characters or more. Raises StaleSeal."""
-    if given and not (len(given) >= SHORT_SEAL and row.seal.startswith(given.lower())):
-        raise StaleSeal(row, given)
+def check_seal(row: ApprovalRequest, seal: str) -> None:
+    """Whether `seal` is that of what is pending, whole or its first eight characters or more. Raises StaleSeal."""
+    if seal and not (len(seal) >= SHORT_SEAL and row.seal.startswith(seal.lower())):
+        raise StaleSeal(row, seal)
 
 
 def check_extras(decision: Status, arguments: Arguments | None, answer: str | None) -> None:
@@ -33,20 +35,22 @@ def check_extras(decision: Status, arguments: Arguments | None, answer: str | No
 
 
 def check_arguments(row: ApprovalRequest, arguments: Arguments) -> None:
-    """Whether the tool takes them; what was asked about may run as it is. Takes its time. Raises InvalidDecision."""
-    given = schemas.settled(arguments)
-    if canonical(given) == canonical(row.arguments):
+    """Whether the tool accepts them; what was asked about may run as it is. Can be slow. Raises InvalidDecision."""
+    stored = argument_schema.as_stored(arguments)
+    if canonical(stored) == canonical(row.arguments):
         return
-    if wrong := schemas.check(row.args_schema, given, row.arguments):
-        raise InvalidDecision(arguments=wrong)
+    if errors := argument_schema.check(row.args_schema, stored, row.arguments):
+        raise InvalidDecision(arguments=errors)
 
 
-def what_runs(row: ApprovalRequest, arguments: Arguments | None) -> dict[str, Any]:
-    """What an approval covers: the call as it was asked about, or with other arguments, which were checked."""
-    given = None if arguments is None else schemas.settled(arguments)
-    if given is None or canonical(given) == canonical(row.arguments):
+def approval_fields(row: ApprovalRequest, arguments: Arguments | None) -> dict[str, Any]:
+    """What the Decision of an approval has: the seal of the call as it was asked about, or of the call with other
+    arguments, which were checked, and those arguments.
+    """
+    stored = None if arguments is None else argument_schema.as_stored(arguments)
+    if stored is None or canonical(stored) == canonical(row.arguments):
         return {"seal": row.seal}
-    return {"seal": _sealed_with(row, given), "arguments": given}
+    return {"seal": _sealed_with(row, stored), "arguments": stored}
 
 
 def _sealed_with(request: ApprovalRequest, arguments: Arguments) -> str:
@@ -60,9 +64,3 @@ def _sealed_with(request: ApprovalRequest, arguments: Arguments) -> str:
         run_id=request.run_id,
         checkpoint_ns=request.checkpoint_ns,
     )
-
-
-MAX_NOTE = 20_000
-
-
-SEAL = f"^[0-9a-fA-F]{{{SHORT_SEAL},64}}$"

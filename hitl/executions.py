@@ -1,6 +1,6 @@
 """Approved calls: the right to run them, handed out once, and what came of it. With `hitl.approvals` the only writer.
 
-Every move is one UPDATE that names the state it expects, so whoever comes second changes nothing.
+Every move is one UPDATE that names the state it expects, so the second of two callers changes nothing.
 """
 
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What became of a request, told apart further than the wire's words do; and how people read it."""
+"""The outcome of a request, in more detail than the API has it, and the labels that people read."""
 
 from typing import TypedDict
 
@@ -10,10 +10,10 @@ from hitl.models import ANSWERED, ApprovalRequest, Decision, Source, Status
 
 APPROVED_WITH_CHANGES = "approved with changes"
 # As `ApprovalRequest.operators_arguments` has it: what ran is an operator's, of this round or of an earlier one.
-CHANGED = Q(Q(decision__arguments__isnull=False) | Q(model_arguments__isnull=False), status=Status.APPROVED)
+WAS_EDITED = Q(Q(decision__arguments__isnull=False) | Q(model_arguments__isnull=False), status=Status.APPROVED)
 OUTCOME = Case(
     When(decision__answer__isnull=False, then=Value(ANSWERED)),
-    When(CHANGED, then=Value(APPROVED_WITH_CHANGES)),
+    When(WAS_EDITED, then=Value(APPROVED_WITH_CHANGES)),
     default=F("status"),
     output_field=CharField(),
 )
@@ -28,8 +28,8 @@ class Outcome(TypedDict):
 RequestWithOutcome = WithAnnotations[ApprovalRequest, Outcome]
 
 # Both versions of what was changed, as `asked_arguments` and `to_run` have them; null where nothing was.
-ASKED = Case(When(CHANGED, then=Coalesce("model_arguments", "arguments")), output_field=JSONField())
-RAN = Case(When(CHANGED, then=Coalesce("decision__arguments", "arguments")), output_field=JSONField())
+ARGUMENTS_ASKED = Case(When(WAS_EDITED, then=Coalesce("model_arguments", "arguments")), output_field=JSONField())
+ARGUMENTS_RUN = Case(When(WAS_EDITED, then=Coalesce("decision__arguments", "arguments")), output_field=JSONField())
 
 LABELS: dict[str, str] = {
     Status.PENDING: "Waiting",
@@ -41,11 +41,15 @@ LABELS: dict[str, str] = {
     Status.TIMEOUT_SKIP: "Out of time",
     Status.CANCELLED: "Cancelled",
 }
-PLACES: dict[str, str] = {Source.CONSOLE: "in the console", Source.API: "over the API", Source.TIMEOUT: "by the clock"}
+SOURCE_LABELS: dict[str, str] = {
+    Source.CONSOLE: "in the console",
+    Source.API: "over the API",
+    Source.TIMEOUT: "by the clock",
+}
 
 NO_DECISION = Decision()
 
 
 def decision_of(request: ApprovalRequest) -> Decision:
-    """An empty one where there is none: nothing is told of it."""
+    """An empty one where there is none."""
     return request.decided or NO_DECISION

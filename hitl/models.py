@@ -20,7 +20,7 @@ RUN_TIMEOUT_NOTE = "TIMEOUT of the run"
 
 
 class Status(models.TextChoices):
-    """What became of a request. The words are the wire's, but `cancelled`, which the wire has not."""
+    """The outcome of a request. Values as in the API, plus `cancelled`, which the API does not have."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -31,7 +31,7 @@ class Status(models.TextChoices):
 
 
 class Execution(models.TextChoices):
-    """What became of an approved call.
+    """The state of an approved call.
 
     A started call is started again, by the run's next holder, only where its tool says that a repetition does no harm.
     """
@@ -78,6 +78,7 @@ class ApprovalRequest(models.Model):
     created_at = models.DateTimeField()
     timeout_at = models.DateTimeField(help_text="created_at + timeout_seconds")
     closed_at = models.DateTimeField(null=True)
+    # When its outcome was delivered: the code calls a closed request without it undelivered.
     settled_at = models.DateTimeField(null=True, help_text="When its run took up what became of it, or ended")
 
     execution = models.CharField(max_length=20, choices=Execution, default=Execution.NONE)
@@ -133,7 +134,8 @@ class ApprovalRequest(models.Model):
             models.Index(
                 fields=["agent_name", "timeout_at", "id"], condition=Q(status="pending"), name="pending_of_an_agent"
             ),
-            # Whether a parked run has news: for the worker that takes it up, and for the sweep's look every second.
+            # Whether a parked run has an undelivered request: for the worker that claims it, and for the sweep, every
+            # second.
             models.Index(
                 fields=["run_id"],
                 condition=Q(settled_at__isnull=True) & ~Q(status="pending"),

@@ -1,6 +1,7 @@
-"""A program of its own: reads `[schema, arguments]`, and writes what is wrong with the arguments.
+"""A separate program: reads `[schema, arguments]` from stdin and writes what is wrong with the arguments to stdout.
 
-An expression, a reference to itself or a million entries can keep it busy for ever, so it ends itself.
+A regular expression, a schema that refers to itself or a million entries can keep it busy for ever, so it limits its
+own processor time.
 """
 
 import json
@@ -17,11 +18,11 @@ from jsonschema.validators import extend, validator_for
 from referencing import Registry
 
 Schema = dict[str, Any]
-# By argument, what is wrong with it; what no argument is to blame for stands under WHOLE.
+# What is wrong with each argument; under NON_FIELD, what is wrong with the arguments as a whole.
 Errors = dict[str, list[str]]
 
 # As DRF calls it, whose sentences leave it out.
-WHOLE = "non_field_errors"
+NON_FIELD = "non_field_errors"
 MAX_ERROR_CHARACTERS = 300
 MAX_ERRORS = 50
 PROCESSOR_SECONDS = 2.0
@@ -31,19 +32,19 @@ BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at mos
 def main() -> None:
     schema, arguments = json.load(sys.stdin)
     signal.setitimer(signal.ITIMER_VIRTUAL, PROCESSOR_SECONDS)  # its signal ends us, within an expression too
-    json.dump(find(schema, arguments), sys.stdout)
+    json.dump(find_errors(schema, arguments), sys.stdout)
 
 
-def find(schema: Schema, arguments: dict[str, Any]) -> Errors:
+def find_errors(schema: Schema, arguments: dict[str, Any]) -> Errors:
     found: Errors = {}
     try:
         # A registry of its own: the library's default one reads schemas from wherever a `$ref` points to.
         validator = extend(_draft(schema), {"pattern": _pattern})(schema, registry=Registry())
         for error in islice(validator.iter_errors(arguments), MAX_ERRORS):
-            for name, why in _told(error):
+            for name, why in _by_argument(error):
                 found.setdefault(name, []).append(why)
     except Exception as e:  # noqa: BLE001 - a schema is an uploader's, and may be wrong in any way
-        return {WHOLE: [f"The tool's schema cannot be used to check them ({type(e).__name__})."]}
+        return {NON_FIELD: [f"The tool's schema cannot be used to check them ({type(e).__name__})."]}
     return {name: list(dict.fromkeys(whys)) for name, whys in found.items()}
 
 
@@ -57,7 +58,7 @@ def _pattern(validator: Any, pattern: str, instance: Any, schema: Schema) -> Ite
         yield ValidationError(f"it does not match the pattern {pattern}")
 
 
-def _told(error: ValidationError) -> Iterator[tuple[str, str]]:
+def _by_argument(error: ValidationError) -> Iterator[tuple[str, str]]:
     """The argument that an error is about, and what is wrong with it."""
     path = [str(step) for step in error.absolute_path]
     if error.validator == "required" and not path:
@@ -65,7 +66,7 @@ def _told(error: ValidationError) -> Iterator[tuple[str, str]]:
             (name, "This argument is required.") for name in error.validator_value if name not in error.instance
         )
         return
-    name, inside = (path[0], ".".join(path[1:])) if path else (WHOLE, "")
+    name, inside = (path[0], ".".join(path[1:])) if path else (NON_FIELD, "")
     yield name, f"{inside}: {_why(error)}" if inside else _why(error)
 
 

@@ -253,7 +253,7 @@ class Gate(AgentMiddleware[Any, Any]):
     ) -> None:
         with self.attempt.writing() as run:
             if approval is not None:
-                approvals.settle(approval.pk)
+                approvals.mark_delivered(approval.pk)
             self._append_result(run, request, message, seconds, approval)
         if approval is not None:
             self.attempt.settled()
@@ -303,7 +303,7 @@ def _claim(approval: ApprovalRequest, *, again: bool) -> bool:
 
 
 def _look(request_id: UUID) -> TimedRequest:
-    approval = approvals.look(request_id)
+    approval = approvals.fetch(request_id)
     if approval.status == Status.PENDING and approvals.seconds_left(approval) <= 0:
         approvals.time_out(request_id)
     return approval

@@ -132,7 +132,7 @@ def _leases() -> Iterator[Finding]:
 def _lost_by_the_queue(queued: set[str]) -> Iterator[Finding]:
     of_before = Q(updated_at__lt=Now() - REQUEUE_AFTER)
     waiting = Run.objects.filter(of_before, status=RunStatus.QUEUED)
-    news_of_before = approvals.closed_unsettled().filter(run_id=OuterRef("pk"), closed_at__lt=Now() - REQUEUE_AFTER)
+    news_of_before = approvals.undelivered().filter(run_id=OuterRef("pk"), closed_at__lt=Now() - REQUEUE_AFTER)
     parked = Run.objects.filter(Exists(news_of_before), status=RunStatus.WAITING)
     for found, what in (
         (waiting, "Runs wait for a worker, and the queue has lost them"),

@@ -98,7 +98,7 @@ def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
 
     The first claim also begins its step tree.
     """
-    has_news = Exists(approvals.closed_unsettled().filter(run_id=OuterRef("pk")))
+    has_news = Exists(approvals.undelivered().filter(run_id=OuterRef("pk")))
     takeable = Q(status=RunStatus.QUEUED) | (Q(status=RunStatus.WAITING) & has_news)
     with transaction.atomic():
         claimed = Run.objects.filter(takeable, within_limit(), pk=run_id).update(
@@ -115,7 +115,7 @@ def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
         if run.attempt == 1:
             events.append(run, "begun", events.begun(run.spec["agent_name"]))
             return run, Attempt(run_id, 1)
-        return run, Attempt(run_id, run.attempt, undelivered=approvals.closed_unsettled(run_id).count())
+        return run, Attempt(run_id, run.attempt, undelivered=approvals.undelivered(run_id).count())
 
 
 def park(attempt: Attempt) -> None:
@@ -206,7 +206,7 @@ def lose_expired() -> int:
 
 def _all_are_due() -> None:
     """Let the next look of the sweep queue again all that waits for a worker."""
-    with_news = approvals.closed_unsettled().values("run_id")
+    with_news = approvals.undelivered().values("run_id")
     for waiting in (
         Run.objects.filter(status=RunStatus.QUEUED),
         Run.objects.filter(status=RunStatus.WAITING, pk__in=with_news),
@@ -238,7 +238,7 @@ def _queue(run: QuerySet[Run], run_id: UUID) -> None:
 
 def waiting_for_nothing() -> QuerySet[Run]:
     """The parked runs that no decision would resume: nothing is asked for them, and nothing has been decided."""
-    asked = approvals.unsettled().filter(run_id=OuterRef("pk"))
+    asked = approvals.pending_or_undelivered().filter(run_id=OuterRef("pk"))
     return Run.objects.filter(~Exists(asked), status=RunStatus.WAITING)
 
 
@@ -260,7 +260,7 @@ def requeue_lost() -> int:
         broker.mark()
     due = Run.objects.filter(requeue_at__lte=Now()).order_by("requeue_at")
     queued = due.filter(status=RunStatus.QUEUED)
-    with_news = due.filter(status=RunStatus.WAITING, pk__in=approvals.closed_unsettled().values("run_id"))
+    with_news = due.filter(status=RunStatus.WAITING, pk__in=approvals.undelivered().values("run_id"))
     found = [row for lost in (queued, with_news) for row in lost.values_list("pk", "status", "requeues")[:BATCH]]
     for pk, status, requeues in found:
         wait = REQUEUE_AFTER * 2 ** min(requeues + 1, MAX_REQUEUE_DOUBLINGS)

@@ -8,10 +8,11 @@ from rest_framework import serializers
 
 from aip.core.fields import Object, StrictText
 from hitl.approvals import DECIDABLE
-from hitl.decision_rules import MAX_ANSWER, MAX_NOTE, NO_ANSWER, SEAL
+from hitl.decision_rules import MAX_ANSWER, MAX_NOTE, NO_ANSWER, SEAL_PATTERN
 from hitl.models import SHORT_SEAL, ApprovalRequest, Decision, Status
 
 WORDS = [str(word) for word in DECIDABLE]
+NOT_A_SEAL = "This must be the first eight or more characters of a seal, or all 64."
 ONE_OF = f"This must be one of {', '.join(WORDS)}."
 
 
@@ -96,7 +97,7 @@ class DecisionSerializer(serializers.Serializer[Any]):
     seal = StrictText(
         required=False,
         allow_null=True,
-        validators=[RegexValidator(SEAL, "This must be the first eight or more characters of a seal, or all 64.")],
+        validators=[RegexValidator(SEAL_PATTERN, NOT_A_SEAL)],
         help_text="That of the call you saw, whole or its first eight characters; 409 when another one is pending",
     )
 

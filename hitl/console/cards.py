@@ -15,7 +15,7 @@ from aip.core.admin_pages import narrow, pretty
 from aip.core.annotated import WithAnnotations
 from aip.core.text import visible
 from hitl.console.base import DECIDE
-from hitl.labels import LABELS, OUTCOME, PLACES, RequestWithOutcome, decision_of
+from hitl.labels import LABELS, OUTCOME, SOURCE_LABELS, RequestWithOutcome, decision_of
 from hitl.models import ApprovalRequest, Decision, Source, Status
 from hitl.seal import Arguments
 
@@ -111,7 +111,7 @@ def closing(row: CardRow, decision: Decision) -> str:
         case Status.CANCELLED:
             return "Cancelled, because its run ended or its tool was deleted"
         case _:
-            return f"{outcome_label(row)} by {visible(decision.decided_by_name)} {PLACES[decision.source]}"
+            return f"{outcome_label(row)} by {visible(decision.decided_by_name)} {SOURCE_LABELS[decision.source]}"
 
 
 def outcome_label(row: RequestWithOutcome) -> str:

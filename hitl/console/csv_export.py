@@ -12,7 +12,7 @@ from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Coalesce, Left
 
 from aip.core.db import borrowed_connection
-from hitl.labels import ASKED, OUTCOME, RAN
+from hitl.labels import ARGUMENTS_ASKED, ARGUMENTS_RUN, OUTCOME
 from hitl.models import ApprovalRequest
 
 ROWS = 200
@@ -38,8 +38,8 @@ COLUMNS: dict[str, Any] = {
     "tool": F("tool_name"),
     "agent": F("agent_name"),
     "requester": F("requester"),
-    "arguments": _cut(Coalesce(ASKED, "arguments")),
-    "approved_arguments": _cut(RAN),
+    "arguments": _cut(Coalesce(ARGUMENTS_ASKED, "arguments")),
+    "approved_arguments": _cut(ARGUMENTS_RUN),
     "answer": _cut("decision__answer"),
     "execution": F("execution"),
     "output": _cut("output"),

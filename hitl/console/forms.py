@@ -8,7 +8,7 @@ from django.core.validators import RegexValidator
 
 from aip.core.jsonb import storable
 from hitl.approvals import DECIDABLE
-from hitl.decision_rules import MAX_ANSWER, MAX_NOTE, SEAL
+from hitl.decision_rules import MAX_ANSWER, MAX_NOTE, SEAL_PATTERN
 
 # Offered beside the operator's own words, which say the rest.
 REASONS = [
@@ -28,7 +28,7 @@ class DecisionForm(forms.Form):
     decision = forms.ChoiceField(choices=[(word.value, word.label) for word in DECIDABLE])
     note = forms.CharField(required=False, max_length=MAX_NOTE, strip=True)
     answer = forms.CharField(required=False, max_length=MAX_ANSWER, strip=False)
-    seal = forms.CharField(required=False, validators=[RegexValidator(SEAL, "This is not a seal.")])
+    seal = forms.CharField(required=False, validators=[RegexValidator(SEAL_PATTERN, "This is not a seal.")])
     edited = forms.BooleanField(required=False)
 
     def clean_note(self) -> str:

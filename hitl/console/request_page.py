@@ -17,7 +17,7 @@ from hitl.console.diff import differences
 from hitl.console.forms import MORE_TIME, REASONS
 from hitl.console.inbox import Filters, beyond
 from hitl.console.precedents import changes_since, earlier_decisions
-from hitl.labels import PLACES, RequestWithOutcome
+from hitl.labels import SOURCE_LABELS, RequestWithOutcome
 from hitl.models import ApprovalRequest
 
 Named = TypeVar("Named", Shown, Field)
@@ -54,7 +54,7 @@ def detail_page(
         "answer": visible(found["decision"].answer or ""),
         "output": visible(row.output or ""),
         "call_id": visible(row.tool_call_id),
-        "decided_from": PLACES.get(found["decision"].source, ""),
+        "decided_from": SOURCE_LABELS.get(found["decision"].source, ""),
         "client_run_id": visible(found["decision"].client_run_id),
         "fields": in_order(row.args_schema, shown(row.args_schema, row.arguments)),
         "extensions": list(row.extensions.all()),
