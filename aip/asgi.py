@@ -20,7 +20,7 @@ from django.urls import re_path  # noqa: E402
 from agents.api.stream import rejoin_application, run_application  # noqa: E402
 from aip.body_limit import BodyLimit, bound_daphne  # noqa: E402
 from hitl.console.routing import websocket_urlpatterns  # noqa: E402
-from hitl.console.socket import patient  # noqa: E402
+from hitl.console.socket import close_when_unavailable  # noqa: E402
 
 REJOIN = r"^agents/(?P<agent_id>[^/]+)/runs/(?P<run_id>[^/]+)/stream/?$"
 
@@ -56,6 +56,8 @@ application = ProtocolTypeRouter(
                 ]
             )
         ),
-        "websocket": AllowedHostsOriginValidator(patient(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))),
+        "websocket": AllowedHostsOriginValidator(
+            close_when_unavailable(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+        ),
     }
 )

@@ -82,7 +82,7 @@ class OutcomeFilter(admin.SimpleListFilter):
         return queryset.filter(detailed_outcome=self.value()) if self.value() else queryset
 
 
-class PlaceFilter(admin.SimpleListFilter):
+class SourceFilter(admin.SimpleListFilter):
     title = "from"
     parameter_name = "decision__source"
 
@@ -128,13 +128,13 @@ def note_of(decision: Decision) -> SafeString:
     return block("" if decision.source == Source.TIMEOUT else decision.operator_input)
 
 
-def led_to(request: ApprovalRequest) -> SafeString:
+def conversation_block(request: ApprovalRequest) -> SafeString:
     """The messages that led to the call."""
     messages = conversation(request.context)
     return format_html_join("", '<p class="font-semibold">{}</p>{}', ((m["role"], block(m["text"])) for m in messages))
 
 
-def changed(changes: list[Change]) -> SafeString:
+def changes_summary(changes: list[Change]) -> SafeString:
     """A difference, in short."""
     shown = changes[:CHANGES_SHOWN]
     more = f"and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
@@ -142,7 +142,7 @@ def changed(changes: list[Change]) -> SafeString:
     return format_html("{}{}", format_html_join("", "<div>{}: <del>{}</del> <ins>{}</ins></div>", lines), more)
 
 
-def _whole(text: str | None) -> SafeString:
+def _block_or_absent(text: str | None) -> SafeString:
     return cut("absent") if text is None else block(text)
 
 
@@ -171,7 +171,7 @@ def edit_of(request: HistoryRow) -> list[Change]:
 @admin.register(ApprovalRequest)
 class ApprovalRequestAdmin(LongTableAdmin):
     list_display = ["tool", "summary", "agent", "outcome", "edited", "decided", "source", "closed", "took"]
-    list_filter = [OutcomeFilter, ToolFilter, AgentFilter, DeciderFilter, PlaceFilter, "execution", "closed_at"]
+    list_filter = [OutcomeFilter, ToolFilter, AgentFilter, DeciderFilter, SourceFilter, "execution", "closed_at"]
     list_before_template = "admin/history_export.html"
     list_select_related = ["decision"]
     search_fields = ["id"]
@@ -188,7 +188,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
     summary = column("arguments", lambda r: cut(r.beginning))
     agent = column("agent", lambda r: cut(r.agent_name))
     outcome = column("decision", outcome_badge)
-    edited = column("changed by the operator", lambda r: changed(edit_of(r)))
+    edited = column("changed by the operator", lambda r: changes_summary(edit_of(r)))
     took = column("after", lambda r: seconds((r.closed_at - r.created_at).total_seconds()) if r.closed_at else "-")
     opened = column("opened", lambda r: when(r.created_at), ordering="created_at")
     deadline = column("deadline", lambda r: when(r.timeout_at))
@@ -248,13 +248,13 @@ class ApprovalRequestAdmin(LongTableAdmin):
         texts = read(obj, arguments=pretty("arguments"), output="output")
         yield Panel("Arguments", json_block(texts["arguments"]))
         if changes := edit_of(obj):
-            rows = ((cut(c.name), _whole(c.before), _whole(c.after)) for c in changes)
+            rows = ((cut(c.name), _block_or_absent(c.before), _block_or_absent(c.after)) for c in changes)
             yield Panel("Changed by the operator, and run so", table(["argument", "asked", "approved"], rows))
         if (answer := decision_of(obj).answer) is not None:
             yield Panel("Answered in the tool's place", block(answer))
         if obj.output is not None:
             yield Panel("Output", block(texts["output"]))
-        yield Panel("What led to it", led_to(obj), is_open=False)
+        yield Panel("What led to it", conversation_block(obj), is_open=False)
         names = [
             "id",
             "run_id",

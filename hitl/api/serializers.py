@@ -11,9 +11,9 @@ from hitl.approvals import DECIDABLE
 from hitl.decision_rules import MAX_ANSWER, MAX_NOTE, NO_ANSWER, SEAL_PATTERN
 from hitl.models import SHORT_SEAL, ApprovalRequest, Decision, Status
 
-WORDS = [str(word) for word in DECIDABLE]
+DECISIONS = [str(word) for word in DECIDABLE]
 NOT_A_SEAL = "This must be the first eight or more characters of a seal, or all 64."
-ONE_OF = f"This must be one of {', '.join(WORDS)}."
+ONE_OF = f"This must be one of {', '.join(DECISIONS)}."
 
 
 class HitlMetadataSerializer(serializers.Serializer[Any]):
@@ -68,7 +68,7 @@ class PendingSerializer(serializers.Serializer[Any]):
 class DecisionSerializer(serializers.Serializer[Any]):
     request_id = StrictText(max_length=255)
     decision = serializers.ChoiceField(
-        choices=WORDS, error_messages=dict.fromkeys(("required", "null", "invalid_choice"), ONE_OF)
+        choices=DECISIONS, error_messages=dict.fromkeys(("required", "null", "invalid_choice"), ONE_OF)
     )
     operator_input = StrictText(
         required=False, allow_blank=True, allow_null=True, max_length=MAX_NOTE, trim_whitespace=False

@@ -1,4 +1,4 @@
-"""A call's arguments as fields that a person can read, each by what it is."""
+"""A call's arguments as fields that a person can read, each by its kind."""
 
 import json
 import re
@@ -23,8 +23,8 @@ MAIL_NAMES = {"to", "cc", "bcc", "recipient", "recipients", "subject", "to_email
 MAIL_HEADERS = re.compile(r"\A(?:(?:From|To|Cc|Bcc|Subject|Date|Reply-To):[^\n]*\n)+", re.IGNORECASE)
 
 
-class Kind(TextChoices):
-    """The labels tell apart what may look the same: a text that says true, and what is true."""
+class DisplayKind(TextChoices):
+    """The labels distinguish values that look the same: the text "true" and the boolean."""
 
     TEXT = "text", "text"
     LONG_TEXT = "long_text", "long text"
@@ -37,55 +37,55 @@ class Kind(TextChoices):
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One argument. All texts are harmless to show; `text` is whole, however long."""
+class DisplayedArgument:
+    """One argument. All texts are safe to show; `text` is never cut."""
 
     name: str
     label: str
     help: str
-    kind: Kind
+    kind: DisplayKind
     text: str
 
 
-def shown(schema: dict[str, Any], arguments: Arguments) -> list[Shown]:
-    """The arguments in the order of the schema, then those that it does not name."""
+def displayed(schema: dict[str, Any], arguments: Arguments) -> list[DisplayedArgument]:
+    """The arguments in the order of the schema, then those that it does not have."""
     known = properties(schema)
     names = [name for name in known if name in arguments] + [name for name in arguments if name not in known]
-    return [_shown(name, known.get(name), arguments) for name in names]
+    return [_displayed(name, known.get(name), arguments) for name in names]
 
 
-def _shown(name: str, described: Any, arguments: Arguments) -> Shown:
-    said = described if isinstance(described, dict) else {}
-    kind, text = _kind(name, said, arguments)
-    label, help_text = (str(said.get(key) or "") for key in ("title", "description"))
-    return Shown(visible(name), visible(label or name), visible(help_text), kind, visible(text))
+def _displayed(name: str, schema: Any, arguments: Arguments) -> DisplayedArgument:
+    described = schema if isinstance(schema, dict) else {}
+    kind, text = _kind(name, described, arguments)
+    label, help_text = (str(described.get(key) or "") for key in ("title", "description"))
+    return DisplayedArgument(visible(name), visible(label or name), visible(help_text), kind, visible(text))
 
 
-def _kind(name: str, said: dict[str, Any], arguments: Arguments) -> tuple[Kind, str]:
+def _kind(name: str, described: dict[str, Any], arguments: Arguments) -> tuple[DisplayKind, str]:
     value = arguments[name]
     match value:
         case None:
-            return Kind.NOTHING, "null"
+            return DisplayKind.NOTHING, "null"
         case bool():
-            return Kind.BOOLEAN, "true" if value else "false"
+            return DisplayKind.BOOLEAN, "true" if value else "false"
         case int() | float():
-            return Kind.NUMBER, json.dumps(value)
+            return DisplayKind.NUMBER, json.dumps(value)
         case str():
-            return _text(name, said, value, {other.lower() for other in arguments})
+            return _text(name, described, value, {other.lower() for other in arguments})
         case _:
-            return Kind.JSON, _pretty(value)
+            return DisplayKind.JSON, _pretty(value)
 
 
-def _text(name: str, said: dict[str, Any], text: str, names: set[str]) -> tuple[Kind, str]:
-    media = str(said.get("contentMediaType", ""))
+def _text(name: str, described: dict[str, Any], text: str, names: set[str]) -> tuple[DisplayKind, str]:
+    media = str(described.get("contentMediaType", ""))
     if (found := _json(text)) is not None:
-        return Kind.JSON, found
+        return DisplayKind.JSON, found
     if MAIL_HEADERS.match(text) or media == "message/rfc822" or (name.lower() in MAIL_BODIES and names & MAIL_NAMES):
-        return Kind.EMAIL, text
+        return DisplayKind.EMAIL, text
     is_code = media.startswith(("text/x-", "application/")) or name.lower() in CODE_NAMES
     if is_code or ("\n" in text and CODE_LOOKS.search(text)):
-        return Kind.CODE, text
-    return (Kind.LONG_TEXT if "\n" in text or len(text) > LONG_CHARACTERS else Kind.TEXT), text
+        return DisplayKind.CODE, text
+    return (DisplayKind.LONG_TEXT if "\n" in text or len(text) > LONG_CHARACTERS else DisplayKind.TEXT), text
 
 
 def _json(text: str) -> str | None:

@@ -21,7 +21,7 @@ NUMBER = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?", re
 UNKNOWN = "The model gave this argument, and the tool does not know it. Empty it to leave it out."
 
 
-class Kind(StrEnum):
+class InputKind(StrEnum):
     TEXT = "text"
     NUMBER = "number"
     BOOLEAN = "boolean"
@@ -30,14 +30,14 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Field:
-    """One argument in a form. `value` is what stands in its input, `choices` are value and label of a list's lines."""
+class ArgumentField:
+    """One argument in a form. `value` is the content of its input, `choices` are value and label of a list's lines."""
 
     name: str
     input_name: str
     label: str
     help: str
-    kind: Kind
+    kind: InputKind
     value: str
     choices: tuple[tuple[str, str], ...]
     required: bool
@@ -46,20 +46,20 @@ class Field:
 
 def fields(
     schema: Schema, asked: Arguments, posted: Mapping[str, str] | None = None, errors: Errors | None = None
-) -> list[Field]:
-    """The form's fields: with what was asked, or with what was typed and what is wrong with it.
+) -> list[ArgumentField]:
+    """The form's fields: with the arguments asked, or with what was typed and the errors in it.
 
-    The order is the schema's; what the model gave beyond it comes last.
+    The order is the schema's; arguments that it does not have come last.
     """
     known = properties(schema)
     names = [*known, *(name for name in asked if name not in known)]
     return [_field(schema, name, asked, posted or {}, (errors or {}).get(name, [])) for name in names]
 
 
-def read(schema: Schema, asked: Arguments, posted: Mapping[str, str]) -> tuple[Arguments, Errors]:
-    """The arguments that a form holds, and what could not be read of it.
+def read_arguments(schema: Schema, asked: Arguments, posted: Mapping[str, str]) -> tuple[Arguments, Errors]:
+    """The arguments in a form, and an error for each field that cannot be read.
 
-    What was not touched stays exactly what it was, however a form would spell it.
+    A field that was not changed keeps its exact value, however the form would write it.
     """
     found: Arguments = {}
     errors: Errors = {}
@@ -70,7 +70,7 @@ def read(schema: Schema, asked: Arguments, posted: Mapping[str, str]) -> tuple[A
                 found[field.name] = asked[field.name]
             continue
         try:
-            if (value := _read(schema, field, typed)) is not MISSING:
+            if (value := _read_input(schema, field, typed)) is not MISSING:
                 found[field.name] = value
         except ValueError as e:
             errors[field.name] = [str(e)]
@@ -86,99 +86,99 @@ def _lines(text: str) -> str:
 
 
 def _described(schema: Schema, name: str) -> tuple[Schema, bool]:
-    """What a schema says of an argument, and whether it may be null: through a reference and `X or null`."""
-    said = _followed(schema, properties(schema).get(name))
-    branches = said.get("anyOf")
+    """The schema of an argument, and whether it may be null: through a reference and `X or null`."""
+    described = _resolved(schema, properties(schema).get(name))
+    branches = described.get("anyOf")
     if not isinstance(branches, list):
-        return said, said.get("type") == "null"
-    others = [_followed(schema, branch) for branch in branches if branch != {"type": "null"}]
+        return described, described.get("type") == "null"
+    others = [_resolved(schema, branch) for branch in branches if branch != {"type": "null"}]
     if len(others) == 1 and len(branches) == 2:
-        return {**others[0], **{key: value for key, value in said.items() if key != "anyOf"}}, True
-    return said, len(others) < len(branches)
+        return {**others[0], **{key: value for key, value in described.items() if key != "anyOf"}}, True
+    return described, len(others) < len(branches)
 
 
-def _followed(schema: Schema, said: Any) -> Schema:
-    if not isinstance(said, dict):
+def _resolved(schema: Schema, described: Any) -> Schema:
+    if not isinstance(described, dict):
         return {}
-    reference = said.get("$ref")
+    reference = described.get("$ref")
     if not isinstance(reference, str) or not reference.startswith("#/$defs/"):
-        return said
+        return described
     defined = schema.get("$defs")
     target = defined.get(reference.removeprefix("#/$defs/")) if isinstance(defined, dict) else None
-    return {**target, **said} if isinstance(target, dict) else said
+    return {**target, **described} if isinstance(target, dict) else described
 
 
-def _field(schema: Schema, name: str, asked: Arguments, posted: Mapping[str, str], errors: list[str]) -> Field:
-    said, _ = _described(schema, name)
+def _field(schema: Schema, name: str, asked: Arguments, posted: Mapping[str, str], errors: list[str]) -> ArgumentField:
+    described, _ = _described(schema, name)
     value = asked.get(name, MISSING)
-    kind = _kind(said, value)
+    kind = _kind(described, value)
     input_name = f"{PREFIX}{name}"
-    help_text = str(said.get("description") or "") if name in properties(schema) else UNKNOWN
-    return Field(
+    help_text = str(described.get("description") or "") if name in properties(schema) else UNKNOWN
+    return ArgumentField(
         name=name,
         input_name=input_name,
-        label=visible(str(said.get("title") or name)),
+        label=visible(str(described.get("title") or name)),
         help=visible(help_text),
         kind=kind,
         value=posted.get(input_name, _spelled(kind, value)),
-        choices=_choices(kind, said),
+        choices=_choices(kind, described),
         required=name in required(schema),
         errors=tuple(errors),
     )
 
 
-def _kind(said: Schema, value: Any) -> Kind:
-    """By the schema, where what was asked fits into such an input; else it is edited as JSON."""
+def _kind(described: Schema, value: Any) -> InputKind:
+    """By the schema, if the argument asked fits into such an input; else it is edited as JSON."""
     is_empty = value is MISSING or value is None
-    enum = said.get("enum")
+    enum = described.get("enum")
     if isinstance(enum, list) and enum:
         fits = is_empty or canonical(value) in [canonical(each) for each in enum]
-        return Kind.ENUM if fits else Kind.JSON
-    match said.get("type"):
+        return InputKind.ENUM if fits else InputKind.JSON
+    match described.get("type"):
         case "string":
             # An input would hide what is invisible, or change it.
             fits = is_empty or (isinstance(value, str) and not INVISIBLE.search(_lines(value)))
-            return Kind.TEXT if fits else Kind.JSON
+            return InputKind.TEXT if fits else InputKind.JSON
         case "boolean":
-            return Kind.BOOLEAN if is_empty or isinstance(value, bool) else Kind.JSON
+            return InputKind.BOOLEAN if is_empty or isinstance(value, bool) else InputKind.JSON
         case "integer" | "number":
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            return Kind.NUMBER if is_empty or is_number else Kind.JSON
+            return InputKind.NUMBER if is_empty or is_number else InputKind.JSON
         case _:
-            return Kind.JSON
+            return InputKind.JSON
 
 
-def _spelled(kind: Kind, value: Any) -> str:
-    if value is MISSING or (value is None and kind != Kind.JSON):
+def _spelled(kind: InputKind, value: Any) -> str:
+    if value is MISSING or (value is None and kind != InputKind.JSON):
         return ""
-    if kind == Kind.TEXT:
+    if kind == InputKind.TEXT:
         return str(value)
-    if kind != Kind.JSON:
+    if kind != InputKind.JSON:
         return canonical(value)
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return json.dumps(value, indent=2) if INVISIBLE.search(text) else text
 
 
-def _choices(kind: Kind, said: Schema) -> tuple[tuple[str, str], ...]:
-    values = {Kind.BOOLEAN: [True, False], Kind.ENUM: said.get("enum", [])}.get(kind)
+def _choices(kind: InputKind, described: Schema) -> tuple[tuple[str, str], ...]:
+    values = {InputKind.BOOLEAN: [True, False], InputKind.ENUM: described.get("enum", [])}.get(kind)
     if values is None:
         return ()
     labels = [(canonical(v), visible(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))) for v in values]
     return (("", "-"), *labels)
 
 
-def _read(schema: Schema, field: Field, typed: str) -> Any:
+def _read_input(schema: Schema, field: ArgumentField, typed: str) -> Any:
     """The value of an input that was changed; MISSING to leave the argument out. Raises ValueError."""
     may_be_null = _described(schema, field.name)[1]
-    if field.kind == Kind.TEXT:
+    if field.kind == InputKind.TEXT:
         return None if typed == "" and may_be_null else storable(typed)
     typed = typed.strip()
     if not typed:
         return None if may_be_null and field.required else MISSING
     match field.kind:
-        case Kind.NUMBER:
+        case InputKind.NUMBER:
             return _number(typed)
-        case Kind.JSON:
+        case InputKind.JSON:
             return _json(typed)
         case _:
             if typed not in [value for value, _ in field.choices]:

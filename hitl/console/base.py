@@ -38,17 +38,17 @@ def is_script(request: HttpRequest) -> bool:
     return request.headers.get("X-Requested-With") == "fetch"
 
 
-def page(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
-    """A whole page; for our script, which renews an open one, only what stands in it.
+def render_page(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
+    """A whole page; for our script, which refreshes an open one, only its content.
 
-    The frame shows what was told to the person once: a read that nobody sees must not use that up.
+    The frame consumes flash messages; a background refresh must not.
     """
     if is_script(request):
         frame = {"frame": "hitl/part.html"}
     else:
         frame = {"frame": "hitl/base.html", **admin.site.each_context(request)}
     answer = render(request, template, {**frame, **context}, status=status)
-    add_never_cache_headers(answer)  # one address, two answers; and a kept page would show what is no more
+    add_never_cache_headers(answer)  # one URL has two representations, and a cached page would be stale
     return answer
 
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from aip.core.text import visible
 from hitl import approvals
-from hitl.console.base import may_decide, page
+from hitl.console.base import may_decide, render_page
 from hitl.console.cards import cards
 from hitl.console.forms import BulkForm, problems
 from hitl.console.inbox import CARDS, Filters
@@ -36,7 +36,7 @@ def bulk(request: HttpRequest) -> HttpResponse:
         problem = f"{NOTHING} At most {CARDS} requests can be decided at once."
     results = [] if problem else _decide(user, picks, **form.cleaned_data)
     done = sum(1 for result in results if result["is_done"])
-    return page(
+    return render_page(
         request,
         "hitl/bulk.html",
         status=400 if problem else 200,
@@ -71,21 +71,21 @@ def _decide_one(
 ) -> dict[str, Any]:
     row = card["request"]
     if decision == Status.APPROVED and card["is_cut"]:
-        return _not("It is too long to be read on the inbox. Open it to approve it.")
+        return _not_decided("It is too long to be read on the inbox. Open it to approve it.")
     if decision == Status.APPROVED and row.destructive:
-        return _not("Its tool is marked as destructive. Open it to approve it.")
+        return _not_decided("Its tool is marked as destructive. Open it to approve it.")
     if not picks[row.pk]:
-        return _not("It does not say which call was on the screen.")
+        return _not_decided("It does not say which call was on the screen.")
     try:
-        made = approvals.decide(
+        decided = approvals.decide(
             row.pk, decision=decision, by=user, source=Source.CONSOLE, note=note, seal=picks[row.pk]
         )
     except AlreadyClosed as e:
-        return _not(describe_closing(e.request))
+        return _not_decided(describe_closing(e.request))
     except StaleSeal as e:
-        return _not(visible(str(e)))
-    return {"is_done": True, "text": Status(made.decision).label}
+        return _not_decided(visible(str(e)))
+    return {"is_done": True, "text": Status(decided.decision).label}
 
 
-def _not(why: str) -> dict[str, Any]:
+def _not_decided(why: str) -> dict[str, Any]:
     return {"is_done": False, "text": why}

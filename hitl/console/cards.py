@@ -1,4 +1,4 @@
-"""What a card shows of a request: enough to decide the short ones where they stand, and to choose among the others."""
+"""What a card shows of a request: enough to decide the short ones in the inbox, and to choose among the others."""
 
 import json
 from datetime import datetime
@@ -23,7 +23,7 @@ from hitl.seal import Arguments
 # before it was opened.
 CARD_CHARACTERS = 600
 CARD_LINES = 12
-# What a page reads of a row only when it shows it.
+# Columns that a page reads only when it shows them.
 LONG = ("arguments", "model_arguments", "args_schema", "context", "output")
 
 
@@ -56,7 +56,7 @@ def cards(user: User, requests: QuerySet[ApprovalRequest]) -> list[dict[str, Any
     return [_card(user, row) for row in rows]
 
 
-def card(user: User, request_id: UUID) -> dict[str, Any]:
+def read_card(user: User, request_id: UUID) -> dict[str, Any]:
     """Raises Http404."""
     found = cards(user, ApprovalRequest.objects.filter(pk=request_id))
     if not found:
@@ -81,7 +81,7 @@ def _card(user: User, row: CardRow) -> dict[str, Any]:
         "age_seconds": max(0, (row.now - row.created_at).total_seconds()),
         "can_decide": is_open and user.has_perm(DECIDE),
         "is_closed": not is_open,
-        "closing": closing(row, decision),
+        "closing": closing_line(row, decision),
         "outcome": outcome_label(row),
         "decision": decision,
         "note": "" if decision.source == Source.TIMEOUT else visible(decision.operator_input),
@@ -101,7 +101,7 @@ def _value(value: Any) -> str:
     return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def closing(row: CardRow, decision: Decision) -> str:
+def closing_line(row: CardRow, decision: Decision) -> str:
     """Who closed it, and from where; the page adds when."""
     if decision.is_of_runs_limit:
         return "Its run failed at its own limit of time, before anybody had decided"

@@ -9,25 +9,25 @@ from django.urls import reverse
 
 from aip.core.text import visible
 from hitl import approvals
-from hitl.console.argument_form import fields, read
+from hitl.console.argument_form import fields, read_arguments
 from hitl.console.base import is_script, may_decide, may_view
-from hitl.console.cards import card
+from hitl.console.cards import read_card
 from hitl.console.forms import ConsoleForm, ExtensionForm, problems
-from hitl.console.inbox import Filters, beyond
-from hitl.console.request_page import beside, detail_page
+from hitl.console.inbox import Filters, later_than
+from hitl.console.request_page import detail_page, with_original_values
 from hitl.exceptions import AlreadyClosed, InvalidDecision, StaleSeal, UnknownRequest, describe_closing
 from hitl.models import ApprovalRequest, Source, Status
 from hitl.schema_process import Errors
 from hitl.seal import Arguments
 
-SURE = "This tool is marked as destructive: approving it takes a second press."
+NEEDS_CONFIRMATION = "This tool is marked as destructive: approving it takes a second press."
 
 
 def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
     """Decide from the console. What was not decided is answered 400 or 409, with why, and the request as it is now."""
     if request.method != "POST":  # back from the login page
         return redirect("request", request_id)
-    found = card(may_view(request), request_id)
+    found = read_card(may_view(request), request_id)
     if found["is_closed"]:
         return _refused(request, request_id, 409, _too_late(found["request"]))
     user = may_decide(request)
@@ -37,17 +37,17 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
     given = form.cleaned_data
     decision = Status(given["decision"])
     if decision == Status.APPROVED and found["request"].destructive and not given["sure"]:
-        return _refused(request, request_id, 400, SURE)
-    arguments, wrong = _edited(request, request_id) if given["edited"] else (None, {})
-    if wrong:
-        return _mend(request, request_id, wrong)
+        return _refused(request, request_id, 400, NEEDS_CONFIRMATION)
+    arguments, errors = _edited(request, request_id) if given["edited"] else (None, {})
+    if errors:
+        return _show_errors(request, request_id, errors)
     try:
-        made = approvals.decide(
+        decided = approvals.decide(
             request_id,
             decision=decision,
             by=user,
             source=Source.CONSOLE,
-            note=form.words,
+            note=form.full_note,
             seal=given["seal"],
             arguments=arguments,
             answer=given["answer"] if "answer" in request.POST else None,
@@ -58,24 +58,25 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
         return _refused(request, request_id, 409, str(e))
     except InvalidDecision as e:
         if isinstance(e.errors.get("arguments"), dict):
-            return _mend(request, request_id, e.errors["arguments"])
+            return _show_errors(request, request_id, e.errors["arguments"])
         return _refused(request, request_id, 400, str(e))
-    return _decided(request, made.request)
+    return _decided(request, decided.request)
 
 
 def _edited(request: HttpRequest, request_id: UUID) -> tuple[Arguments, Errors]:
     asked = ApprovalRequest.objects.only("args_schema", "arguments").get(pk=request_id)
-    return read(asked.args_schema, asked.arguments, request.POST)
+    return read_arguments(asked.args_schema, asked.arguments, request.POST)
 
 
-def _mend(request: HttpRequest, request_id: UUID, wrong: Errors) -> HttpResponse:
-    """The form again, with all that was typed, and at each field what is wrong with it."""
+def _show_errors(request: HttpRequest, request_id: UUID, errors: Errors) -> HttpResponse:
+    """The form again, with everything that was typed and the errors of each field."""
     asked = ApprovalRequest.objects.only("args_schema", "arguments").get(pk=request_id)
-    inputs = fields(asked.args_schema, asked.arguments, request.POST, wrong)
+    inputs = fields(asked.args_schema, asked.arguments, request.POST, errors)
     known = {field.name for field in inputs}
-    others = " ".join(f"{name}: {' '.join(whys)}" for name, whys in wrong.items() if name not in known)
+    others = " ".join(f"{name}: {' '.join(whys)}" for name, whys in errors.items() if name not in known)
     why = f"Nothing was decided. The tool does not take these arguments. {others}".strip()
-    return detail_page(request, request_id, status=400, problem=why, inputs=beside(asked, inputs), is_editing=True)
+    pairs = with_original_values(asked, inputs)
+    return detail_page(request, request_id, status=400, problem=why, inputs=pairs, is_editing=True)
 
 
 def _too_late(closed: ApprovalRequest) -> str:
@@ -85,17 +86,17 @@ def _too_late(closed: ApprovalRequest) -> str:
 def _decided(request: HttpRequest, closed: ApprovalRequest) -> HttpResponse:
     """On to the next request of the line that the operator works on."""
     if is_script(request) and "from_inbox" in request.POST:
-        found = card(may_view(request), closed.pk)
+        found = read_card(may_view(request), closed.pk)
         return render(request, "hitl/card.html", {"card": found, "query": Filters(request.GET).query})
     messages.success(request, f"You {closed.outcome} the call of {visible(closed.tool_name)}.")
-    return _on_to(request, _next(request, closed))
+    return _go_to(request, _next(request, closed))
 
 
 def _next(request: HttpRequest, done: ApprovalRequest) -> str:
     """The address of the next request in the line, or of the inbox for who came from there, or at the line's end."""
     filters = Filters(request.GET)
     line = filters.requests().only("pk")
-    following = beyond(line, done.timeout_at, done.pk).first() or line.first()
+    following = later_than(line, done.timeout_at, done.pk).first() or line.first()
     if following is None or "from_inbox" in request.POST:
         address = reverse("inbox")
     else:
@@ -103,8 +104,8 @@ def _next(request: HttpRequest, done: ApprovalRequest) -> str:
     return filters.at(address)
 
 
-def _on_to(request: HttpRequest, address: str) -> HttpResponse:
-    """Our script goes there itself: followed by `fetch`, a redirection would use up what is told once."""
+def _go_to(request: HttpRequest, address: str) -> HttpResponse:
+    """Scripts navigate themselves: `fetch` following the redirect would consume the flash message."""
     if is_script(request):
         return HttpResponse(status=204, headers={"X-Next": address})
     return redirect(address)
@@ -113,7 +114,7 @@ def _on_to(request: HttpRequest, address: str) -> HttpResponse:
 def _refused(request: HttpRequest, request_id: UUID, status: int, why: str) -> HttpResponse:
     problem = why if status == 409 else f"Nothing was decided. {why}"
     if is_script(request) and "from_inbox" in request.POST:
-        found = card(may_view(request), request_id) | {"problem": problem}
+        found = read_card(may_view(request), request_id) | {"problem": problem}
         return render(request, "hitl/card.html", {"card": found, "query": Filters(request.GET).query}, status=status)
     return detail_page(request, request_id, status=status, problem=problem)
 
@@ -129,11 +130,11 @@ def extend(request: HttpRequest, request_id: UUID) -> HttpResponse:
             return _refused(request, request_id, 400, problems(form))
         extended = approvals.extend(request_id, seconds=form.cleaned_data["seconds"], by=user, source=Source.CONSOLE)
     except UnknownRequest:
-        card(user, request_id)
+        read_card(user, request_id)
         raise
     except AlreadyClosed as e:
         return _refused(request, request_id, 409, _too_late(e.request))
     except InvalidDecision as e:
         return _refused(request, request_id, 400, str(e))
     messages.success(request, f"It waits until {extended.timeout_at:%Y-%m-%d %H:%M:%S} UTC.")
-    return _on_to(request, Filters(request.GET).at(reverse("request", args=[request_id])))
+    return _go_to(request, Filters(request.GET).at(reverse("request", args=[request_id])))

@@ -40,8 +40,8 @@ class ConsoleForm(DecisionForm):
     sure = forms.BooleanField(required=False)
 
     @property
-    def words(self) -> str:
-        """The reason and the note, as the agent is told them."""
+    def full_note(self) -> str:
+        """The reason and the note, as the agent receives them."""
         return " ".join(filter(None, (self.cleaned_data["reason"], self.cleaned_data["note"])))
 
     def clean(self) -> dict[str, Any]:

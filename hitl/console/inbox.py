@@ -17,9 +17,8 @@ from aip.core.admin_pages import has_id
 from aip.core.db import from_now
 from aip.core.text import visible
 from hitl import approvals
-from hitl.console.base import DECIDE, may_view, page
-from hitl.console.cards import card as read_card
-from hitl.console.cards import cards
+from hitl.console.base import DECIDE, may_view, render_page
+from hitl.console.cards import cards, read_card
 from hitl.models import ApprovalRequest
 
 CARDS = 25
@@ -40,7 +39,7 @@ SELECT name FROM found WHERE name IS NOT NULL LIMIT %s
 """
 
 
-class Place(forms.CharField):
+class CursorField(forms.CharField):
     """Where a page begins: after the request of this deadline and id."""
 
     def clean(self, value: Any) -> tuple[datetime, UUID] | None:
@@ -60,11 +59,11 @@ class Filters(forms.Form):
     agent = forms.CharField(required=False, max_length=255)
     left = forms.TypedChoiceField(required=False, coerce=int, empty_value=None, choices=TIMES, label="Time left")
     age = forms.TypedChoiceField(required=False, coerce=int, empty_value=None, choices=TIMES, label="Waiting for")
-    after = Place(required=False, max_length=100)
+    after = CursorField(required=False, max_length=100)
 
     @property
     def query(self) -> str:
-        """The filters as an address has them, without the place."""
+        """The filters as a query string, without the cursor."""
         given = {name: self.data.get(name, "") for name in self.fields if name != "after"}
         return urlencode({name: value for name, value in given.items() if value})
 
@@ -86,21 +85,21 @@ class Filters(forms.Form):
         if given["age"]:
             found = found.filter(created_at__lte=from_now(-given["age"]))
         if given["q"]:
-            found = found.alias(text=Cast("arguments", TextField())).filter(_holds(given["q"]))
+            found = found.alias(text=Cast("arguments", TextField())).filter(_matches(given["q"]))
         return found
 
     def from_here(self) -> QuerySet[ApprovalRequest]:
-        place = self.cleaned_data["after"] if self.is_valid() else None
-        return beyond(self.requests(), *place) if place else self.requests()
+        cursor = self.cleaned_data["after"] if self.is_valid() else None
+        return later_than(self.requests(), *cursor) if cursor else self.requests()
 
 
-def _holds(term: str) -> Q:
+def _matches(term: str) -> Q:
     named = Q(tool_name__icontains=term) | Q(agent_name__icontains=term)
     return named | Q(text__icontains=term) | has_id(term) | has_id(term, "run_id")
 
 
-def beyond(requests: QuerySet[ApprovalRequest], at: datetime, pk: UUID) -> QuerySet[ApprovalRequest]:
-    """Those that come later in the line: stable, whatever came and went before them."""
+def later_than(requests: QuerySet[ApprovalRequest], at: datetime, pk: UUID) -> QuerySet[ApprovalRequest]:
+    """Those that come later in the line: stable, whatever is added or removed before them."""
     return requests.filter(timeout_at__gte=at).exclude(timeout_at=at, pk__lte=pk)
 
 
@@ -108,7 +107,7 @@ def _choices(column: str, chosen: str) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(DISTINCT.format(column), [MAX_CHOICES])
         names = {row[0] for row in cursor.fetchall()} | ({chosen} if chosen else set())
-    # A name that would deceive its reader is left to the search.
+    # Names with invisible characters are not offered as filter choices.
     return [name for name in sorted(names, key=str.lower) if visible(name) == name]
 
 
@@ -119,7 +118,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
     shown = cards(user, filters.from_here()[: CARDS + 1])
     last = shown[CARDS - 1]["request"] if len(shown) > CARDS else None
     total = filters.requests()[: COUNTED + 1].count()
-    return page(
+    return render_page(
         request,
         "hitl/inbox.html",
         status=200 if filters.is_valid() else 400,

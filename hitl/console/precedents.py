@@ -1,4 +1,4 @@
-"""What was decided about a request's tool before: for whoever decides it now."""
+"""Earlier decisions about a request's tool, for the operator who decides it now."""
 
 from dataclasses import dataclass
 

@@ -9,19 +9,19 @@ from django.views.decorators.http import require_safe
 
 from aip.core.text import visible
 from hitl.argument_schema import required
-from hitl.console.argument_display import Shown, shown
-from hitl.console.argument_form import Field, fields
-from hitl.console.base import may_view, page
-from hitl.console.cards import card, outcome_label
+from hitl.console.argument_display import DisplayedArgument, displayed
+from hitl.console.argument_form import ArgumentField, fields
+from hitl.console.base import may_view, render_page
+from hitl.console.cards import outcome_label, read_card
 from hitl.console.diff import differences
 from hitl.console.forms import MORE_TIME, REASONS
-from hitl.console.inbox import Filters, beyond
+from hitl.console.inbox import Filters, later_than
 from hitl.console.precedents import changes_since, earlier_decisions
 from hitl.labels import SOURCE_LABELS, RequestWithOutcome
 from hitl.models import ApprovalRequest
 
-Named = TypeVar("Named", Shown, Field)
-# LangChain's words for who speaks.
+Named = TypeVar("Named", DisplayedArgument, ArgumentField)
+# LangChain's names for the senders of messages.
 ROLES = {"human": "Person", "ai": "Agent", "tool": "Tool", "system": "System", "left out": "Left out"}
 
 
@@ -33,8 +33,8 @@ def detail(request: HttpRequest, request_id: UUID) -> HttpResponse:
 def detail_page(
     request: HttpRequest, request_id: UUID, *, status: int = 200, problem: str = "", **more: Any
 ) -> HttpResponse:
-    """`more` is what was typed, shown again where it was refused."""
-    found = card(may_view(request), request_id)
+    """`more` is what was typed, shown again when it was refused."""
+    found = read_card(may_view(request), request_id)
     row = ApprovalRequest.objects.select_related("decision").get(pk=request_id)
     filters = Filters(request.GET)
     run_ends_at, found["seconds_left"] = _runs_limit(row, found["seconds_left"])
@@ -45,7 +45,7 @@ def detail_page(
         "problem": problem,
         "query": filters.query,
         "act": request.GET.get("act", ""),
-        "inputs": beside(row, fields(row.args_schema, row.arguments)) if is_editing else [],
+        "inputs": with_original_values(row, fields(row.args_schema, row.arguments)) if is_editing else [],
         "is_editing": is_editing,
         "reasons": REASONS,
         "more_time": MORE_TIME,
@@ -56,7 +56,7 @@ def detail_page(
         "call_id": visible(row.tool_call_id),
         "decided_from": SOURCE_LABELS.get(found["decision"].source, ""),
         "client_run_id": visible(found["decision"].client_run_id),
-        "fields": in_order(row.args_schema, shown(row.args_schema, row.arguments)),
+        "fields": required_first(row.args_schema, displayed(row.args_schema, row.arguments)),
         "extensions": list(row.extensions.all()),
         "typed": request.POST,
         "edited": differences(row.asked_arguments, row.to_run),
@@ -65,17 +65,17 @@ def detail_page(
         **_background(row),
         **neighbours(filters, row),
     }
-    return page(request, "hitl/detail.html", status=status, **context | more)
+    return render_page(request, "hitl/detail.html", status=status, **context | more)
 
 
-def beside(row: ApprovalRequest, inputs: list[Field]) -> list[tuple[Field, str]]:
-    """The fields of the form, each with what its input holds while nothing is edited."""
+def with_original_values(row: ApprovalRequest, inputs: list[ArgumentField]) -> list[tuple[ArgumentField, str]]:
+    """The fields of the form, each with the value of its input before any edit."""
     asked = {field.name: field.value for field in fields(row.args_schema, row.arguments)}
-    return [(field, asked[field.name]) for field in in_order(row.args_schema, inputs)]
+    return [(field, asked[field.name]) for field in required_first(row.args_schema, inputs)]
 
 
-def in_order(schema: dict[str, Any], named: list[Named]) -> list[Named]:
-    """What is required first, in the tool's own order: PostgreSQL keeps that of lists, not that of objects."""
+def required_first(schema: dict[str, Any], named: list[Named]) -> list[Named]:
+    """Required arguments first, in the tool's own order: PostgreSQL keeps the order of lists, not that of objects."""
     order = required(schema)
     return sorted(named, key=lambda each: order.index(each.name) if each.name in order else len(order))
 
@@ -137,5 +137,5 @@ def neighbours(filters: Filters, row: ApprovalRequest) -> dict[str, Any]:
     before = line.filter(timeout_at__lte=row.timeout_at).exclude(timeout_at=row.timeout_at, pk__gte=row.pk)
     return {
         "previous": before.order_by("-timeout_at", "-id").first(),
-        "next": beyond(line, row.timeout_at, row.pk).first(),
+        "next": later_than(line, row.timeout_at, row.pk).first(),
     }

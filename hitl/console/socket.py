@@ -1,4 +1,4 @@
-"""The console's websocket: says which request changed. The page reads it."""
+"""The console's websocket: sends which request changed; the page then reads it."""
 
 import asyncio
 import logging
@@ -28,10 +28,10 @@ RECHECK_SECONDS = 30.0
 TRY_AGAIN_LATER = 4013
 
 
-async def _watch() -> None:
-    """Ends when this process's connection with Redis has broken: hints may have been lost in between.
+async def _until_connection_breaks() -> None:
+    """Returns when this process's connection with Redis has broken: hints may have been lost in between.
 
-    The channel layer connects again by itself and says nothing of it.
+    The channel layer reconnects by itself without notice.
     """
     client = Redis.from_url(
         settings.REDIS_URL,
@@ -48,7 +48,7 @@ async def _watch() -> None:
     logger.warning("Redis went away; the open consoles are told to connect again")
 
 
-class Watch:
+class RedisWatch:
     """One watcher for all sockets of the process."""
 
     task: "asyncio.Task[None] | None" = None
@@ -56,7 +56,7 @@ class Watch:
     @classmethod
     def current(cls) -> "asyncio.Task[None]":
         if cls.task is None or cls.task.done():
-            cls.task = asyncio.create_task(_watch())
+            cls.task = asyncio.create_task(_until_connection_breaks())
         return cls.task
 
 
@@ -74,9 +74,9 @@ async def _may_still_listen(session_key: str) -> bool:
     return may
 
 
-def patient(application: Any) -> Any:
-    """Closes a socket that cannot be served now: the page connects again every few seconds, and a traceback for each
-    would say no more than a line.
+def close_when_unavailable(application: Any) -> Any:
+    """Close a socket that cannot be served now: the page reconnects every few seconds, and a traceback for each attempt
+    would add nothing to one line.
     """
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
@@ -98,7 +98,7 @@ class ConsoleConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # the l
             await self.close()  # before it was accepted: the handshake is refused
             return
         await self.channel_layer.group_add(GROUP, self.channel_name)
-        self.closing = asyncio.create_task(self._close_with(Watch.current()))
+        self.closing = asyncio.create_task(self._close_with(RedisWatch.current()))
         await self.accept()
 
     async def _close_with(self, watch: "asyncio.Task[None]") -> None:

@@ -9,16 +9,16 @@ from django.urls import URLPattern, path
 from hitl.console import base, bulk, decide, inbox, request_page
 
 
-def page(route: str, view: Callable[..., Any], name: str) -> URLPattern:
+def console_path(route: str, view: Callable[..., Any], name: str) -> URLPattern:
     return path(route, admin.site.admin_view(view), name=name)
 
 
 urlpatterns = [
-    page("", base.landing, "landing"),
-    page("inbox/", inbox.inbox, "inbox"),
-    page("inbox/bulk/", bulk.bulk, "bulk"),
-    page("inbox/<uuid:request_id>/", request_page.detail, "request"),
-    page("inbox/<uuid:request_id>/card/", inbox.card, "card"),
-    page("inbox/<uuid:request_id>/decide/", decide.decide, "decide"),
-    page("inbox/<uuid:request_id>/extend/", decide.extend, "extend_request"),
+    console_path("", base.landing, "landing"),
+    console_path("inbox/", inbox.inbox, "inbox"),
+    console_path("inbox/bulk/", bulk.bulk, "bulk"),
+    console_path("inbox/<uuid:request_id>/", request_page.detail, "request"),
+    console_path("inbox/<uuid:request_id>/card/", inbox.card, "card"),
+    console_path("inbox/<uuid:request_id>/decide/", decide.decide, "decide"),
+    console_path("inbox/<uuid:request_id>/extend/", decide.extend, "extend_request"),
 ]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hitl.argument_schema import check
-from hitl.console.argument_form import Kind, fields, read
+from hitl.console.argument_form import InputKind, fields, read_arguments
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -26,7 +26,7 @@ SCHEMA: dict[str, Any] = {
 ASKED: dict[str, Any] = {"to": "jane\r\nroe", "copies": 2, "colour": "red", "tags": ["a", "b"]}
 
 
-def kinds(schema: dict[str, Any], asked: dict[str, Any]) -> dict[str, Kind]:
+def kinds(schema: dict[str, Any], asked: dict[str, Any]) -> dict[str, InputKind]:
     return {field.name: field.kind for field in fields(schema, asked)}
 
 
@@ -38,15 +38,15 @@ def posted(**changes: str) -> dict[str, str]:
 
 def test_every_argument_has_the_input_that_fits_it() -> None:
     assert kinds(SCHEMA, ASKED) == {
-        "to": Kind.TEXT,
-        "note": Kind.TEXT,
-        "copies": Kind.NUMBER,
-        "weight": Kind.NUMBER,
-        "urgent": Kind.BOOLEAN,
-        "colour": Kind.ENUM,
-        "size": Kind.ENUM,
-        "tags": Kind.JSON,
-        "either": Kind.JSON,
+        "to": InputKind.TEXT,
+        "note": InputKind.TEXT,
+        "copies": InputKind.NUMBER,
+        "weight": InputKind.NUMBER,
+        "urgent": InputKind.BOOLEAN,
+        "colour": InputKind.ENUM,
+        "size": InputKind.ENUM,
+        "tags": InputKind.JSON,
+        "either": InputKind.JSON,
     }
     to, *_ = fields(SCHEMA, ASKED)
     assert (to.label, to.help, to.required, to.input_name) == ("To", "Address", True, "argument.to")
@@ -59,7 +59,7 @@ def test_every_argument_has_the_input_that_fits_it() -> None:
 def test_what_does_not_fit_its_input_is_edited_as_json(name: str, value: Any) -> None:
     asked = ASKED | {name: value}
     (field,) = [field for field in fields(SCHEMA, asked) if field.name == name]
-    assert field.kind == Kind.JSON
+    assert field.kind == InputKind.JSON
     assert "\u202e" not in field.value
 
 
@@ -76,12 +76,12 @@ def test_what_does_not_fit_its_input_is_edited_as_json(name: str, value: Any) ->
 )
 def test_a_form_that_nobody_touched_gives_exactly_what_was_asked(asked: dict[str, Any]) -> None:
     sent = {field.input_name: field.value.replace("\n", "\r\n") for field in fields(SCHEMA, asked)}
-    found, errors = read(SCHEMA, asked, sent)
+    found, errors = read_arguments(SCHEMA, asked, sent)
     assert ({name: repr(value) for name, value in found.items()}, errors) == (
         {name: repr(value) for name, value in asked.items()},
         {},
     )
-    assert read(SCHEMA, asked, {}) == (asked, {})
+    assert read_arguments(SCHEMA, asked, {}) == (asked, {})
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_a_form_that_nobody_touched_gives_exactly_what_was_asked(asked: dict[str
     ],
 )
 def test_what_is_typed_becomes_the_value(name: str, typed: str, value: Any) -> None:
-    found, errors = read(SCHEMA, ASKED, posted(**{name: typed}))
+    found, errors = read_arguments(SCHEMA, ASKED, posted(**{name: typed}))
     assert (found[name], type(found[name]), errors) == (value, type(value), {})
     assert {key: found.get(key) for key in ASKED if key != name} == {k: v for k, v in ASKED.items() if k != name}
 
 
 @pytest.mark.parametrize(("name", "typed"), [("copies", ""), ("tags", " "), ("colour", "")])
 def test_an_emptied_field_leaves_its_argument_out(name: str, typed: str) -> None:
-    found, errors = read(SCHEMA, ASKED, posted(**{name: typed}))
+    found, errors = read_arguments(SCHEMA, ASKED, posted(**{name: typed}))
     assert (name in found, errors) == (False, {})
     required = name in SCHEMA["required"]
     assert (name in check(SCHEMA, found, ASKED)) == required
@@ -138,7 +138,7 @@ def test_an_emptied_field_leaves_its_argument_out(name: str, typed: str) -> None
 )
 def test_what_cannot_be_read_says_why_and_stays_as_it_was_typed(name: str, typed: str, words: str) -> None:
     sent = posted(**{name: typed})
-    _, errors = read(SCHEMA, ASKED, sent)
+    _, errors = read_arguments(SCHEMA, ASKED, sent)
     assert list(errors) == [name]
     (again,) = [field for field in fields(SCHEMA, ASKED, sent, errors) if field.errors]
     assert words in again.errors[0]
@@ -148,8 +148,8 @@ def test_what_cannot_be_read_says_why_and_stays_as_it_was_typed(name: str, typed
 def test_what_the_model_made_up_can_be_left_out() -> None:
     asked = ASKED | {"mood": "cheerful"}
     *_, made_up = fields(SCHEMA, asked)
-    assert (made_up.name, made_up.kind, "does not know it" in made_up.help) == ("mood", Kind.JSON, True)
-    assert read(SCHEMA, asked, {"argument.mood": ""}) == (ASKED, {})
+    assert (made_up.name, made_up.kind, "does not know it" in made_up.help) == ("mood", InputKind.JSON, True)
+    assert read_arguments(SCHEMA, asked, {"argument.mood": ""}) == (ASKED, {})
 
 
 @pytest.mark.parametrize(
@@ -165,5 +165,5 @@ def test_what_the_model_made_up_can_be_left_out() -> None:
     ids=str,
 )
 def test_a_schema_that_says_nonsense_still_makes_a_form(schema: dict[str, Any]) -> None:
-    assert read(schema, {"to": "jane"}, {"argument.to": '"bob"'})[0] == {"to": "bob"}
+    assert read_arguments(schema, {"to": "jane"}, {"argument.to": '"bob"'})[0] == {"to": "bob"}
     check(schema, {"to": "bob"}, {"to": "jane"})

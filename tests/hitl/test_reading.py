@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from hitl import approvals
 from hitl.console import precedents
-from hitl.console.argument_display import Kind, shown
+from hitl.console.argument_display import DisplayKind, displayed
 from hitl.console.diff import differences
 from hitl.models import ApprovalRequest, Source, Status
 from tests.hitl.calls import open_one
@@ -28,26 +28,26 @@ ASKED = {"to": "jane.doe@example.com", "text": "Welcome"}
 @pytest.mark.parametrize(
     ("name", "value", "kind", "text"),
     [
-        ("x", None, Kind.NOTHING, "null"),
-        ("x", True, Kind.BOOLEAN, "true"),
-        ("x", 1.5, Kind.NUMBER, "1.5"),
-        ("x", "short", Kind.TEXT, "short"),
-        ("x", "word " * 40, Kind.LONG_TEXT, "word " * 40),
-        ("x", "two\nlines", Kind.LONG_TEXT, "two\nlines"),
-        ("x", [1], Kind.JSON, "[\n  1\n]"),
-        ("x", '{"a":1}', Kind.JSON, '{\n  "a": 1\n}'),
-        ("x", '{"a": 1, "a": 2}', Kind.JSON, '{"a": 1, "a": 2}'),
-        ("x", "[not json", Kind.TEXT, "[not json"),
-        ("x", "[" * 100_000, Kind.LONG_TEXT, "[" * 100_000),
-        ("sql", "DROP TABLE users", Kind.CODE, "DROP TABLE users"),
-        ("x", "import os\nos.remove('a')", Kind.CODE, "import os\nos.remove('a')"),
-        ("x", "Subject: Hi\nTo: jane\n\nWelcome", Kind.EMAIL, "Subject: Hi\nTo: jane\n\nWelcome"),
-        ("x", "\u202eevil", Kind.TEXT, "\\u202eevil"),
+        ("x", None, DisplayKind.NOTHING, "null"),
+        ("x", True, DisplayKind.BOOLEAN, "true"),
+        ("x", 1.5, DisplayKind.NUMBER, "1.5"),
+        ("x", "short", DisplayKind.TEXT, "short"),
+        ("x", "word " * 40, DisplayKind.LONG_TEXT, "word " * 40),
+        ("x", "two\nlines", DisplayKind.LONG_TEXT, "two\nlines"),
+        ("x", [1], DisplayKind.JSON, "[\n  1\n]"),
+        ("x", '{"a":1}', DisplayKind.JSON, '{\n  "a": 1\n}'),
+        ("x", '{"a": 1, "a": 2}', DisplayKind.JSON, '{"a": 1, "a": 2}'),
+        ("x", "[not json", DisplayKind.TEXT, "[not json"),
+        ("x", "[" * 100_000, DisplayKind.LONG_TEXT, "[" * 100_000),
+        ("sql", "DROP TABLE users", DisplayKind.CODE, "DROP TABLE users"),
+        ("x", "import os\nos.remove('a')", DisplayKind.CODE, "import os\nos.remove('a')"),
+        ("x", "Subject: Hi\nTo: jane\n\nWelcome", DisplayKind.EMAIL, "Subject: Hi\nTo: jane\n\nWelcome"),
+        ("x", "\u202eevil", DisplayKind.TEXT, "\\u202eevil"),
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_an_argument_is_shown_as_what_it_is(name: str, value: Any, kind: Kind, text: str) -> None:
-    (found,) = shown({}, {name: value})
+def test_an_argument_is_shown_as_what_it_is(name: str, value: Any, kind: DisplayKind, text: str) -> None:
+    (found,) = displayed({}, {name: value})
     assert (found.kind, found.text) == (kind, text)
 
 
@@ -59,14 +59,20 @@ def test_a_text_that_says_true_is_told_from_what_is_true(admin_client: Client) -
 
 
 def test_the_body_of_a_mail_is_one_beside_its_address() -> None:
-    found = shown({"properties": {"body": {"title": "Body"}}}, {"to": "jane@example.com", "body": "Welcome", "a": 1})
-    assert [(each.name, each.kind) for each in found] == [("body", Kind.EMAIL), ("to", Kind.TEXT), ("a", Kind.NUMBER)]
+    found = displayed(
+        {"properties": {"body": {"title": "Body"}}}, {"to": "jane@example.com", "body": "Welcome", "a": 1}
+    )
+    assert [(each.name, each.kind) for each in found] == [
+        ("body", DisplayKind.EMAIL),
+        ("to", DisplayKind.TEXT),
+        ("a", DisplayKind.NUMBER),
+    ]
 
 
 @pytest.mark.timeout(60)  # else it would take hours
 def test_a_million_characters_are_read_at_once() -> None:
     for text in ("a " * 500_000, "a\n" * 500_000, "{" * 1_000_000, "To: x\n" * 150_000, json.dumps(["x"] * 200_000)):
-        (found,) = shown({}, {"x": text})
+        (found,) = displayed({}, {"x": text})
         assert len(found.text) >= len(text)
 
 

@@ -37,7 +37,9 @@ def closed_after(change: Callable[[], Any], cookie: str) -> dict[str, Any]:
     """What the socket says when `change` has been made; it says nothing before."""
 
     async def listen() -> dict[str, Any]:
-        application = console_socket.patient(AuthMiddlewareStack(console_socket.ConsoleConsumer.as_asgi()))
+        application = console_socket.close_when_unavailable(
+            AuthMiddlewareStack(console_socket.ConsoleConsumer.as_asgi())
+        )
         socket = WebsocketCommunicator(application, "/admin/inbox/socket", headers=[(b"cookie", cookie.encode())])
         assert (await socket.connect())[0]
         assert await socket.receive_nothing(0.3)
