@@ -16,7 +16,7 @@ from hitl.signals import request_closed
 
 
 def _resume(*, run_id: UUID, **kwargs: Any) -> None:
-    with broker.hurrying(run_id):
+    with broker.best_effort(run_id):
         lifecycle.resume(run_id)
 
 

@@ -21,7 +21,7 @@ def look() -> float:
     began = time.perf_counter()
     approvals.time_out_overdue()
     lifecycle.end_overdue()
-    lifecycle.lose_expired()
+    lifecycle.release_expired()
     lifecycle.requeue_lost()
     return time.perf_counter() - began
 

@@ -18,7 +18,7 @@ from agents.management.commands.sweep import Leases
 from agents.models import ENDED, Agent, Heartbeat, Run, RunEvent, RunStatus
 from agents.runs import attempts, events, heartbeats, lifecycle
 from agents.runs.attempts import Attempt, Lost
-from agents.runs.worker import Watch
+from agents.runs.worker import HeldRuns
 from hitl import approvals, executions
 from hitl.exceptions import AlreadyClosed
 from hitl.models import ApprovalRequest, Decision, Execution, Source, Status
@@ -79,7 +79,7 @@ def move(run: Run, to: RunStatus) -> bool:
     try:
         match to:
             case RunStatus.QUEUED:
-                lifecycle.give_back(run.pk, run.attempt)
+                lifecycle.release(run.pk, run.attempt)
                 lifecycle.unpark(run.pk)
             case RunStatus.RUNNING:
                 lifecycle.claim(run.pk)
@@ -163,7 +163,7 @@ def test_who_lost_the_run_can_write_nothing() -> None:
         pass
     with pytest.raises(Lost), old.starting():
         pass
-    lifecycle.give_back(run.pk, 1)
+    lifecycle.release(run.pk, 1)
     assert (fresh(run).status, fresh(run).attempt) == (RunStatus.RUNNING, 2)
     with connection.cursor() as cursor:
         for table in ("checkpoints", "checkpoint_writes"):
@@ -175,11 +175,11 @@ def test_who_lost_the_run_can_write_nothing() -> None:
 def test_who_holds_the_run_keeps_others_from_it_while_it_writes() -> None:
     """The fence is a lock: between the look and the write nobody takes the run away, and the sweep does not wait."""
     run = a_run(RunStatus.RUNNING, holder="a dead one", deadline_at=Now() + timedelta(seconds=0.5))
-    looks = [lifecycle.lose_expired, lifecycle.end_overdue]
+    looks = [lifecycle.release_expired, lifecycle.end_overdue]
     with Attempt(run.pk, 1).writing():
         time.sleep(0.6)
         assert at_once(2, lambda i: looks[i]()) == [0, 0]
-    assert lifecycle.lose_expired() == 1
+    assert lifecycle.release_expired() == 1
     assert lifecycle.end_overdue() == 1
 
 
@@ -224,7 +224,7 @@ def test_a_run_is_lost_when_its_holder_has_not_beaten_for_the_lease(age: int | N
     if age is not None:
         Heartbeat.objects.create(kind="worker", name="a worker", beat_at=Now() - timedelta(seconds=age))
     run = a_run(RunStatus.RUNNING, holder="a worker")
-    assert lifecycle.lose_expired() == is_lost
+    assert lifecycle.release_expired() == is_lost
     assert fresh(run).status == (RunStatus.QUEUED if is_lost else RunStatus.RUNNING)
     assert lifecycle.requeue_lost() == is_lost
 
@@ -234,10 +234,10 @@ def test_a_sweep_that_has_just_started_gives_the_holders_time_to_beat(settings: 
     settings.LEASE_SECONDS = 1
     run = a_run(RunStatus.RUNNING)
     leases = Leases()
-    leases.look()
+    leases.check()
     assert fresh(run).status == RunStatus.RUNNING
     time.sleep(1.1)
-    leases.look()
+    leases.check()
     assert fresh(run).status == RunStatus.QUEUED
 
 
@@ -249,17 +249,17 @@ def test_a_worker_gives_back_what_it_does_not_carry_and_ends_what_it_lost() -> N
     )
     lost = Attempt(a_run(RunStatus.QUEUED).pk, 1)
     ended = threading.Event()
-    watch = Watch()
+    watch = HeldRuns()
     with (
         attempts.carrying(Attempt(carried.pk, 1)),
         attempts.carrying(lost),
         lost.stoppable(ended.set),
     ):
-        watch.look()
+        watch.check()
         assert ended.is_set()
         assert lost.lost
         assert fresh(stray).status == RunStatus.RUNNING  # it may be about to be carried
-        watch.look()
+        watch.check()
     assert [fresh(run).status for run in (carried, stray, other)] == ["running", "queued", "running"]
 
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from agents.models import Agent, Run
 from agents.runs import heartbeats, lifecycle
-from agents.runs.worker import Watch
+from agents.runs.worker import HeldRuns
 from hitl import approvals
 from hitl.console.cards import cards
 from hitl.console.inbox import Filters, _choices
@@ -91,9 +91,9 @@ PLACE = f"2000-01-01T00:00:00+00:00~{uuid.UUID(int=0)}"
 LOOKS: dict[str, Callable[[], Any]] = {
     "overdue requests": approvals.time_out_overdue,
     "runs past their limit": lifecycle.end_overdue,
-    "expired leases": lifecycle.lose_expired,
+    "expired leases": lifecycle.release_expired,
     "what the queue has lost": lifecycle.requeue_lost,
-    "what a worker holds": Watch().look,
+    "what a worker holds": HeldRuns().check,
     "who is alive": heartbeats.alive,
     "a task for a parked run": lambda: lifecycle.claim(uuid.uuid4()),
     "a decision's look at the run": lambda: lifecycle.resume(uuid.uuid4()),

@@ -149,7 +149,7 @@ def a_run() -> Run:
 @pytest.mark.django_db(transaction=True)
 def test_a_run_that_the_queue_has_lost_is_queued_again_by_one_sweep_and_then_less_often() -> None:
     run, waiting = a_run(), a_run()
-    broker.mark()
+    broker.set_mark()
     Run.objects.filter(pk=run.pk).update(requeue_at=Now() - timedelta(seconds=1))
     in_threads(6, closing(lambda _: lifecycle.requeue_lost()))
     run.refresh_from_db()
@@ -162,14 +162,14 @@ def test_a_run_that_the_queue_has_lost_is_queued_again_by_one_sweep_and_then_les
 @pytest.mark.django_db(transaction=True)
 def test_a_redis_that_has_lost_its_memory_makes_every_run_that_waits_for_a_worker_due_at_once() -> None:
     """However often it was queued before, and however long the sweep would have waited for the next time."""
-    broker.mark()
+    broker.set_mark()
     run = a_run()
     Run.objects.update(requeues=9, requeue_at=Now() + timedelta(hours=1))
     assert lifecycle.requeue_lost() == 0
     with app.connection_for_write() as connection:
         connection.default_channel.client.flushall()
     assert lifecycle.requeue_lost() == 1
-    assert broker.carried() == {str(run.pk)}
+    assert broker.queued_run_ids() == {str(run.pk)}
     assert lifecycle.requeue_lost() == 0
 
 

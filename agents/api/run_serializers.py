@@ -66,7 +66,7 @@ class RunSerializer(serializers.Serializer[Any]):
             "agent_id": str(instance.agent_id),
             "run_type": "manual",
             "schedule_id": None,
-            "status": queries.WORDS[RunStatus(instance.status)],
+            "status": queries.WIRE_STATUS[RunStatus(instance.status)],
             "input": instance.input,
             "config": instance.config,
             "started_at": (instance.started_at or instance.created_at).isoformat(),

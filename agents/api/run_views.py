@@ -41,7 +41,7 @@ class RunList(APIView):
             scheduled=schedule is not None or run_type == "schedule",
         )
         total = found.count()
-        data = RunSerializer(queries.page(found, (page - 1) * limit, limit), many=True).data
+        data = RunSerializer(queries.page_of(found, (page - 1) * limit, limit), many=True).data
         return Response(envelope(data, **figures(total, page, limit)))
 
 
@@ -55,7 +55,7 @@ class RunDetail(APIView):
     )
     def get(self, request: Request, agent_id: str, run_id: str) -> Response:
         """One run, with the events of its stream so far and, where the model counted them, the tokens it used."""
-        return Response(envelope(RunDetailSerializer(queries.one(agent_id, run_id)).data))
+        return Response(envelope(RunDetailSerializer(queries.detail(agent_id, run_id)).data))
 
 
 class RunCancel(APIView):

@@ -126,7 +126,7 @@ def _sub_agent(attempt: Attempt, run: Run, spec: snapshot.Spec, *, leader: str) 
 
 def _report(attempt: Attempt, agent_name: str, message: AIMessage) -> None:
     if message.tool_calls:
-        called = events.placed(tools_called(message), under=[events.ROOT_STEP], agent_name=agent_name)
+        called = events.with_parents(tools_called(message), under=[events.ROOT_STEP], agent_name=agent_name)
         patiently(lambda: _write(attempt, f"calls:{message.id}", called))
     elif message.invalid_tool_calls:
         raise UnreadableCall

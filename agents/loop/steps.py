@@ -53,7 +53,7 @@ class Steps:
             events.append(run, key, payload)
 
     def _marked(self, payload: events.Payload, under: list[str]) -> events.Payload:
-        return events.placed(payload, under=under, agent_name=self.agent_name, is_sub_agent=self.is_sub_agent)
+        return events.with_parents(payload, under=under, agent_name=self.agent_name, is_sub_agent=self.is_sub_agent)
 
 
 def namespace(request: ToolCallRequest) -> str:

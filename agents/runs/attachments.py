@@ -1,4 +1,4 @@
-"""Files that come with a run: what of them the model is told. The only writer of RunFile."""
+"""Files that come with a run, and what the model gets of them. The only writer of RunFile."""
 
 import json
 import re
@@ -26,7 +26,7 @@ class Attachment:
 
     @property
     def text(self) -> str | None:
-        """What it says, if it is a text that can be stored: UTF-8 without NUL."""
+        """Its text, if it is one that can be stored: UTF-8 without NUL."""
         try:
             text = self.content.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -46,18 +46,18 @@ def check(files: Sequence[Attachment]) -> None:
             )
 
 
-def told(input: str, files: Sequence[Attachment]) -> str:
-    """The user's message as the model gets it: what was said, then each file."""
-    return "\n\n".join([input, *(_told(file, number, len(files)) for number, file in enumerate(files, 1))])
+def user_message(input: str, files: Sequence[Attachment]) -> str:
+    """The user's message as the model gets it: the input, then each file."""
+    return "\n\n".join([input, *(_quoted(file, number, len(files)) for number, file in enumerate(files, 1))])
 
 
-def _told(file: Attachment, number: int, total: int) -> str:
+def _quoted(file: Attachment, number: int, total: int) -> str:
     label = f"Attached file {number} of {total}, {json.dumps(file.name, ensure_ascii=False)}"
     text = file.text
     if text is None:
         kind = file.content_type or "unknown type"
         return f"{label}: not a text ({kind}, {len(file.content):,} bytes), so that you cannot read it."
-    # Longer than any in the text, which so cannot end its own quotation.
+    # Longer than any in the text, which therefore cannot end its own quotation.
     fence = "`" * (max((len(found) for found in FENCE.findall(text)), default=2) + 1)
     return f"{label}:\n{fence}\n{text}\n{fence}"
 

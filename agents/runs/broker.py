@@ -1,4 +1,4 @@
-"""What the queue carries. Redis may lose all of it: the rows say what has to run."""
+"""The queue of runs. Redis may lose all of it: the rows are the record of what has to run."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 # The name of the task, which messages of earlier versions of this server carry too.
 EXECUTE_RUN = "agents.execute_run"
-# There as long as Redis remembers.
+# Set once; missing means Redis has lost its data.
 MARK = "aip:queue"
 
 
@@ -27,8 +27,8 @@ def _redis() -> Iterator["Redis"]:
 
 
 @contextmanager
-def hurrying(run_id: UUID) -> Iterator[None]:
-    """What Redis cannot take now the sweep queues within seconds."""
+def best_effort(run_id: UUID) -> Iterator[None]:
+    """Log that Redis is away; the sweep then queues the run within seconds."""
     try:
         yield
     except (OperationalError, RedisError, OSError) as e:
@@ -40,20 +40,20 @@ def enqueue(run_id: UUID) -> None:
     app.send_task(EXECUTE_RUN, [str(run_id)], ignore_result=True)
 
 
-def is_new() -> bool:
-    """Whether Redis has lost its memory since `mark`."""
+def has_lost_data() -> bool:
+    """Whether Redis has lost its data since `set_mark`."""
     with _redis() as client:
         return not client.exists(MARK)
 
 
-def mark() -> None:
+def set_mark() -> None:
     with _redis() as client:
         client.set(MARK, "1")
 
 
-def carried() -> set[str]:
-    """The ids of the runs in it: those that wait for a worker, or were given to one that has not begun with them."""
+def queued_run_ids() -> set[str]:
+    """The ids of the runs in the queue, and of those that a worker has received and not yet begun."""
     with _redis() as client:
         waiting = [json.loads(message) for message in client.lrange(app.conf.task_default_queue, 0, -1)]
-        given = [json.loads(message)[0] for message in client.hvals("unacked")]
-    return {json.loads(base64.b64decode(message["body"]))[0][0] for message in (*waiting, *given)}
+        received = [json.loads(message)[0] for message in client.hvals("unacked")]
+    return {json.loads(base64.b64decode(message["body"]))[0][0] for message in (*waiting, *received)}

@@ -8,7 +8,7 @@ from django.db import connection
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
 
-def forget(run_ids: Sequence[UUID]) -> None:
+def delete(run_ids: Sequence[UUID]) -> None:
     """Delete the checkpoints of runs that end, in the caller's transaction."""
     threads = [str(run_id) for run_id in run_ids]
     with connection.cursor() as cursor:

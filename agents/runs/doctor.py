@@ -1,7 +1,7 @@
-"""Compares what the rows, Redis and the queue say, and knows how to mend what does not fit together.
+"""Compares the rows, Redis and the queue, and knows how to fix contradictions between them.
 
-The server mends most of this by itself, within seconds. What stands here after that is what its parts did not do:
-because they are not running, or because somebody changed rows by hand.
+The server fixes most of them by itself, within seconds. What is found after that was left undone because processes are
+not running, or because somebody changed rows by hand.
 """
 
 import time
@@ -25,16 +25,16 @@ from agents.runs import broker, heartbeats, lifecycle
 from hitl import approvals, cancellations
 from hitl.models import ApprovalRequest, Execution, Status
 
-# A clock that is wrong by less does nobody harm, nor does one by more; but people read times in logs.
+# A wrong clock does no harm, but people compare times in logs.
 CLOCK_SECONDS = 2.0
 NAMED = 5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong. `fix` is None where a person has to do what `remedy` says."""
+    """Something that is wrong. `fix` is None if a person has to do what `remedy` says."""
 
-    what: str
+    problem: str
     remedy: str
     fix: Callable[[], object] | None = None
 
@@ -48,19 +48,19 @@ def examine() -> Iterator[Finding]:
     yield from _settings("default")
     if unapplied := list(_migrations()):
         yield from unapplied
-        return  # the tables that the rest looks at may not be there
+        return  # tables that the other checks read may be missing
     yield from _clock()
     yield from _processes()
     yield from _leases()
     try:
-        queued = broker.carried()
+        queued = broker.queued_run_ids()
     except (RedisError, BrokerError, OSError) as e:
         yield Finding(f"Redis cannot be reached ({type(e).__name__})", "start it, or correct REDIS_URL")
     else:
         yield from _lost_by_the_queue(queued)
-    yield from _waits_without_runs()
-    yield from _runs_without_waits()
-    yield from _executions_of_the_dead()
+    yield from _requests_without_runs()
+    yield from _runs_without_requests()
+    yield from _executions_of_ended_runs()
 
 
 def _named(ids: Iterable[Any]) -> str:
@@ -119,28 +119,28 @@ def _processes() -> Iterator[Finding]:
 
 
 def _leases() -> Iterator[Finding]:
-    expired = list(lifecycle.expired().values_list("pk", flat=True))
+    expired = list(lifecycle.with_expired_lease().values_list("pk", flat=True))
     if expired:
 
-        def give_to_others() -> None:
-            lifecycle.lose_expired()
+        def requeue() -> None:
+            lifecycle.release_expired()
             lifecycle.requeue_lost()
 
-        yield Finding(f"Runs are held by workers that are gone, {_named(expired)}", "queue them again", give_to_others)
+        yield Finding(f"Runs are held by workers that are gone, {_named(expired)}", "queue them again", requeue)
 
 
 def _lost_by_the_queue(queued: set[str]) -> Iterator[Finding]:
-    of_before = Q(updated_at__lt=Now() - REQUEUE_AFTER)
-    waiting = Run.objects.filter(of_before, status=RunStatus.QUEUED)
-    news_of_before = approvals.undelivered().filter(run_id=OuterRef("pk"), closed_at__lt=Now() - REQUEUE_AFTER)
-    parked = Run.objects.filter(Exists(news_of_before), status=RunStatus.WAITING)
-    for found, what in (
+    is_old = Q(updated_at__lt=Now() - REQUEUE_AFTER)
+    waiting = Run.objects.filter(is_old, status=RunStatus.QUEUED)
+    undelivered = approvals.undelivered().filter(run_id=OuterRef("pk"), closed_at__lt=Now() - REQUEUE_AFTER)
+    parked = Run.objects.filter(Exists(undelivered), status=RunStatus.WAITING)
+    for found, problem in (
         (waiting, "Runs wait for a worker, and the queue has lost them"),
         (parked, "Runs whose calls were decided were never resumed"),
     ):
         lost = [pk for pk in found.values_list("pk", flat=True) if str(pk) not in queued]
         if lost:
-            yield Finding(f"{what}, {_named(lost)}", "queue them again", partial(_each, lifecycle.queue_again, lost))
+            yield Finding(f"{problem}, {_named(lost)}", "queue them again", partial(_each, lifecycle.queue_again, lost))
 
 
 def _each(verb: Callable[[UUID], object], ids: list[UUID]) -> None:
@@ -152,25 +152,25 @@ def _of_living_runs() -> Exists:
     return Exists(Run.objects.filter(pk=OuterRef("run_id")).exclude(status__in=ENDED))
 
 
-def _waits_without_runs() -> Iterator[Finding]:
+def _requests_without_runs() -> Iterator[Finding]:
     stray = ApprovalRequest.objects.filter(~_of_living_runs(), status=Status.PENDING)
     yield from _close(stray, "Requests wait for runs that have ended or are gone", "cancel them")
 
 
-def _executions_of_the_dead() -> Iterator[Finding]:
+def _executions_of_ended_runs() -> Iterator[Finding]:
     stray = ApprovalRequest.objects.filter(~_of_living_runs(), execution=Execution.STARTED)
     yield from _close(stray, "Calls of runs that have ended count as running", "record that their outcome is unknown")
 
 
-def _close(stray: QuerySet[ApprovalRequest], what: str, remedy: str) -> Iterator[Finding]:
+def _close(stray: QuerySet[ApprovalRequest], problem: str, remedy: str) -> Iterator[Finding]:
     found = dict(stray.values_list("pk", "run_id"))
     if found:
         end = partial(cancellations.end_with_runs, sorted(set(found.values())), timed_out=False)
-        yield Finding(f"{what}, {_named(found)}", remedy, end)
+        yield Finding(f"{problem}, {_named(found)}", remedy, end)
 
 
-def _runs_without_waits() -> Iterator[Finding]:
-    found = list(lifecycle.waiting_for_nothing().values_list("pk", flat=True))
+def _runs_without_requests() -> Iterator[Finding]:
+    found = list(lifecycle.parked_without_requests().values_list("pk", flat=True))
     if found:
         yield Finding(
             f"Runs are parked and wait for no decision, {_named(found)}",

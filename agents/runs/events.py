@@ -1,4 +1,4 @@
-"""A run's events: the only writer of RunEvent, and the wire's vocabulary (contract 3.4.4, 3.4.5, 3.5)."""
+"""A run's events: the only writer of RunEvent, and the payloads of the stream (contract 3.4.4, 3.4.5, 3.5)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Payload = dict[str, Any]
 
 
 def group(run_id: UUID) -> str:
-    """The channel group of those who follow a run."""
+    """The channel group of a run's streams."""
     return f"run.{run_id}"
 
 
@@ -59,7 +59,7 @@ def append(run: Run, key: str, payload: Payload) -> bool:
         cursor.execute(APPEND, {"run": run.pk, "key": key, "payload": json.dumps(storable(payload))})
         if cursor.rowcount == 0:
             return False
-    # A hint to those who follow; they read the row.
+    # A hint to the streams of the run, which read the row.
     transaction.on_commit(lambda: pubsub.send(group(run.pk), {"type": "run.changed"}), robust=True)
     return True
 
@@ -90,15 +90,15 @@ def begun(agent_name: str) -> Payload:
     return _event("agent_step", status="running", step_id=ROOT_STEP, previous_step_ids=[], agent_name=agent_name)
 
 
-def placed(payload: Payload, *, under: list[str], agent_name: str, is_sub_agent: bool = False) -> Payload:
+def with_parents(payload: Payload, *, under: list[str], agent_name: str, is_sub_agent: bool = False) -> Payload:
     """An event of an agent's step, under the steps `under`, the parent first.
 
-    The published client shows what names the run's agent below its root, wherever the parent is.
+    The published client shows an event that names the run's agent below its root, whatever its parent is.
     """
-    place: Payload = {"previous_step_ids": under, "agent_name": agent_name}
+    parents: Payload = {"previous_step_ids": under, "agent_name": agent_name}
     if is_sub_agent:
-        place["is_sub_agent_event"] = True
-    payload["metadata"] |= place
+        parents["is_sub_agent_event"] = True
+    payload["metadata"] |= parents
     return payload
 
 
@@ -158,7 +158,7 @@ def pending(request: ApprovalRequest) -> Payload:
         status="finished",
         step_id=request.checkpoint_ns,
         previous_step_ids=[ROOT_STEP],
-        # By its own words: a request found again may be closed by now, and this event says that it opened.
+        # Not the request's status: one that is found again may be closed by now, and this event reports its opening.
         hitl=_hitl(request) | {"decision": Status.PENDING},
         tool_info=_tool_info(request.tool_call_id, request.tool_name, request.arguments, content, None),
     )

@@ -1,4 +1,4 @@
-"""Heartbeats of workers and sweeps, in rows: who is alive is read, not asked. The only writer of Heartbeat."""
+"""Heartbeats of workers and sweeps, in rows: which processes live is read from them. The only writer of Heartbeat."""
 
 import logging
 import os
@@ -19,11 +19,11 @@ from aip.core.db import borrowed_connection
 logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 2.0
-# A process that has not beaten for so long counts as dead.
+# A process whose last beat is older counts as dead.
 STALE_SECONDS = 10
 FORGET_SECONDS = 3600
 HEARTBEAT = "heartbeat"
-# More than a database or a Redis that does not answer takes of one round, by the time-outs of their connections.
+# More than one round can take while a database or a Redis does not answer, by the time-outs of their connections.
 LONGEST_ROUND_SECONDS = 30
 
 
@@ -52,7 +52,7 @@ def holders() -> QuerySet[Heartbeat]:
     return Heartbeat.objects.filter(kind="worker", beat_at__gt=Now() - timedelta(seconds=settings.LEASE_SECONDS))
 
 
-def forget_the_dead() -> None:
+def delete_stale() -> None:
     Heartbeat.objects.filter(beat_at__lt=Now() - timedelta(seconds=FORGET_SECONDS)).delete()
 
 
@@ -61,10 +61,10 @@ def stop(kind: str) -> None:
 
 
 class Watchdog:
-    """Ends this process when one of its loops stands still, so that whoever keeps it alive starts another.
+    """Ends this process when one of its loops stands still, so that its supervisor starts another.
 
-    A process that beats while it does not work, or works while it cannot beat, is worse than a dead one. The time
-    is counted by the watchdog's own looks: a process that was stopped as a whole stands still nowhere.
+    A process that beats while it does not work, or works while it cannot beat, is worse than a dead one. Time is
+    counted in watchdog ticks, so a process that was suspended as a whole is not taken for stuck.
     """
 
     def __init__(self, *loops: str) -> None:
@@ -84,21 +84,21 @@ class Watchdog:
 
 
 def keep_beating(
-    kind: str, stopped: threading.Event, watchdog: Watchdog, look: Callable[[], object] = lambda: None
+    kind: str, stopped: threading.Event, watchdog: Watchdog, on_beat: Callable[[], object] = lambda: None
 ) -> None:
-    """Beat, and `look` after what depends on it, until `stopped`; a database that is away is waited for.
+    """Beat, and call `on_beat` after each beat, until `stopped`; retries while the database is away.
 
-    Keeps its connection, so that no crowd at the pool makes a beat late.
+    Keeps its connection, so that waiting for the pool cannot delay a beat.
     """
     while not stopped.is_set():
         watchdog.seen(HEARTBEAT)
         try:
             beat(kind)
-            look()
+            on_beat()
         except DatabaseError as e:
             logger.warning("No heartbeat written: %s", type(e).__name__)
             connection.close()
-        except Exception:  # who stops beating loses all that it holds, and everything that it takes after
+        except Exception:  # a process that stops beating loses all runs that it holds, and all that it claims later
             logger.exception("A look at what depends on the heartbeat failed")
             connection.close()
         stopped.wait(INTERVAL_SECONDS)

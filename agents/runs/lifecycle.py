@@ -1,6 +1,6 @@
 """Start, claim, park, end, cancel and recover runs: the only writer of Run.
 
-A run moves by statements that name the state they expect, or under a lock on its row; whoever comes second
+A run moves by statements that name the state they expect, or under a lock on its row; the second of two callers
 changes nothing.
 """
 
@@ -26,7 +26,7 @@ from hitl import approvals, cancellations
 
 logger = logging.getLogger(__name__)
 
-# How many runs one look of the sweep queues again, or ends at their limit.
+# How many runs the sweep queues again, or ends at their limit, at a time.
 BATCH = 500
 MAX_REQUEUE_DOUBLINGS = 5
 PAST_ITS_LIMIT = "The run took longer than its limit of {seconds} s, waiting included, and was ended."
@@ -40,7 +40,7 @@ HOW_IT_ENDED = {
 
 
 class AlreadyEnded(Exception):
-    """The run has ended; says how and when."""
+    """The run has ended; the message says how and when."""
 
     def __init__(self, run: Run) -> None:
         at = run.completed_at.isoformat() if run.completed_at else "an unknown time"
@@ -63,7 +63,7 @@ def start(
     """
     spec = snapshot.freeze(agent_id, runtime_config)
     spec["requester"] = requester
-    spec["messages"] = [*chat_history, {"role": "user", "content": attachments.told(input, files)}]
+    spec["messages"] = [*chat_history, {"role": "user", "content": attachments.user_message(input, files)}]
     limit = spec["timeout_seconds"]
     with transaction.atomic():
         run = Run.objects.create(
@@ -75,7 +75,7 @@ def start(
         )
         attachments.attach(run, files)
         events.append(run, "opened", events.opened(run.pk, str(model_names.Model(**spec["model"]))))
-        transaction.on_commit(lambda: _hurry(run.pk), robust=True)
+        transaction.on_commit(lambda: _enqueue_best_effort(run.pk), robust=True)
     return run
 
 
@@ -88,20 +88,20 @@ def find(agent_id: str, run_id: str) -> Run:
     return run
 
 
-def _hurry(run_id: UUID) -> None:
-    with broker.hurrying(run_id):
+def _enqueue_best_effort(run_id: UUID) -> None:
+    with broker.best_effort(run_id):
         broker.enqueue(run_id)
 
 
 def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
-    """Take a run that is queued, or that is parked and has news; None if there is nothing to take.
+    """Claim a run that is queued, or parked with an undelivered request; None if there is nothing to claim.
 
     The first claim also begins its step tree.
     """
-    has_news = Exists(approvals.undelivered().filter(run_id=OuterRef("pk")))
-    takeable = Q(status=RunStatus.QUEUED) | (Q(status=RunStatus.WAITING) & has_news)
+    has_undelivered = Exists(approvals.undelivered().filter(run_id=OuterRef("pk")))
+    claimable = Q(status=RunStatus.QUEUED) | (Q(status=RunStatus.WAITING) & has_undelivered)
     with transaction.atomic():
-        claimed = Run.objects.filter(takeable, within_limit(), pk=run_id).update(
+        claimed = Run.objects.filter(claimable, within_limit(), pk=run_id).update(
             status=RunStatus.RUNNING,
             attempt=F("attempt") + 1,
             holder=heartbeats.name(),
@@ -119,9 +119,9 @@ def claim(run_id: UUID) -> tuple[Run, Attempt] | None:
 
 
 def park(attempt: Attempt) -> None:
-    """Give the run up until one of its requests is closed. Raises Lost.
+    """Release the run until one of its requests is closed. Raises Lost.
 
-    The caller then claims it once more: a request that was closed before this moment has queued nothing.
+    The caller then tries to claim it again: a request that was closed before this moment has queued nothing.
     """
     if not _held(attempt.run_id, attempt.number).update(
         status=RunStatus.WAITING, holder="", requeue_at=Now(), updated_at=Now()
@@ -129,8 +129,8 @@ def park(attempt: Attempt) -> None:
         raise Lost
 
 
-def give_back(run_id: UUID, number: int) -> None:
-    """Put a run that its holder does not carry any more into the queue; nothing if it is not held so."""
+def release(run_id: UUID, number: int) -> None:
+    """Queue a run that its holder no longer executes; does nothing if it is not held under this number."""
     if _held(run_id, number).update(status=RunStatus.QUEUED, holder="", requeue_at=Now(), updated_at=Now()):
         logger.warning("Run %s was given back by its worker", run_id)
 
@@ -148,9 +148,9 @@ def end(attempt: Attempt, status: RunStatus, last_event: events.Payload, *, usag
 
 
 def cancel(run_id: UUID, *, by: str) -> None:
-    """End a run now, wherever it stands. Raises AlreadyEnded, Run.DoesNotExist.
+    """End a run now, whatever its status. Raises AlreadyEnded, Run.DoesNotExist.
 
-    Its holder, if it has one, can write nothing any more and ends what runs for it.
+    Its holder, if it has one, can write nothing any more and ends the tools that run for it.
     """
     with transaction.atomic():
         run = events.locked(run_id)
@@ -163,17 +163,17 @@ def cancel(run_id: UUID, *, by: str) -> None:
 def _end(
     ending: Sequence[Run], status: RunStatus, last_event: Callable[[UUID], events.Payload], *, timed_out: bool = False
 ) -> None:
-    """End runs whose rows are locked. A request that is still open then can have no effect any more."""
+    """End runs whose rows are locked. Their open requests are closed, because they can have no effect any more."""
     ids = [run.pk for run in ending]
     cancellations.end_with_runs(ids, timed_out=timed_out)
     for run in ending:
         events.append(run, "end", last_event(run.pk))
     Run.objects.filter(pk__in=ids).update(status=status, holder="", completed_at=Now(), updated_at=Now())
-    checkpoint_tables.forget(ids)
+    checkpoint_tables.delete(ids)
 
 
 def end_overdue() -> int:
-    """Fail the runs that are past their own limit; how many. One whose row is locked is looked at next time."""
+    """Fail the runs that are past their own limit; returns how many. One whose row is locked is left for next time."""
     overdue = Run.objects.filter(status__in=LIVING, deadline_at__lte=Now()).order_by("deadline_at")
     with transaction.atomic():
         ending = list(events.lock(overdue, skip_locked=True).annotate(limit=KT("spec__timeout_seconds"))[:BATCH])
@@ -183,39 +183,39 @@ def end_overdue() -> int:
     return len(ending)
 
 
-def expired() -> QuerySet[Run]:
+def with_expired_lease() -> QuerySet[Run]:
     """The runs whose holder's lease has expired."""
     return Run.objects.filter(status=RunStatus.RUNNING).exclude(holder__in=heartbeats.holders().values("name"))
 
 
-def lose_expired() -> int:
-    """Put the runs whose holder's lease has expired back into the queue; how many.
+def release_expired() -> int:
+    """Queue the runs whose holder's lease has expired again; returns how many.
 
-    One whose row is locked is looked at next time: its holder writes, or will be cut off by the database.
+    One whose row is locked is left for next time: its holder writes, or the database will end its connection.
     """
     with transaction.atomic():
-        gone = expired()
-        locked = list(gone.select_for_update(no_key=True, skip_locked=True).values_list("pk", flat=True))
-        # Judged again under the lock: who was about to start a call has beaten in between, and may start it.
-        lost = gone.filter(pk__in=locked).update(status=RunStatus.QUEUED, holder="", requeue_at=Now(), updated_at=Now())
+        runs = with_expired_lease()
+        locked = list(runs.select_for_update(no_key=True, skip_locked=True).values_list("pk", flat=True))
+        # Checked again under the lock: a holder about to start a call may have renewed its lease in between.
+        lost = runs.filter(pk__in=locked).update(status=RunStatus.QUEUED, holder="", requeue_at=Now(), updated_at=Now())
     if lost:
         logger.warning("The lease of %d runs has expired; they are queued again", lost)
-        _all_are_due()  # what else was given to that worker is gone with it
+        _make_all_due()  # the tasks which that worker had received are lost too
     return lost
 
 
-def _all_are_due() -> None:
-    """Let the next look of the sweep queue again all that waits for a worker."""
-    with_news = approvals.undelivered().values("run_id")
+def _make_all_due() -> None:
+    """Make all runs that wait for a worker due, so that the sweep queues them again."""
+    with_undelivered = approvals.undelivered().values("run_id")
     for waiting in (
         Run.objects.filter(status=RunStatus.QUEUED),
-        Run.objects.filter(status=RunStatus.WAITING, pk__in=with_news),
+        Run.objects.filter(status=RunStatus.WAITING, pk__in=with_undelivered),
     ):
         waiting.update(requeue_at=Now(), requeues=0)
 
 
 def resume(run_id: UUID) -> None:
-    """Queue a run that is parked. One that is held is rung for; one that is queued is on its way.
+    """Queue a run that is parked. The holder of a held one is woken; a queued one will be claimed.
 
     Raises kombu's OperationalError when Redis is away; the sweep queues it then.
     """
@@ -223,7 +223,7 @@ def resume(run_id: UUID) -> None:
 
 
 def queue_again(run_id: UUID) -> None:
-    """Queue a run that the queue has lost, whatever the sweep has planned for it. Raises as `resume`."""
+    """Queue a run that the queue has lost, before the sweep does. Raises as `resume`."""
     _queue(Run.objects.filter(pk=run_id, status__in=[RunStatus.QUEUED, RunStatus.WAITING]), run_id)
 
 
@@ -236,32 +236,32 @@ def _queue(run: QuerySet[Run], run_id: UUID) -> None:
             raise
 
 
-def waiting_for_nothing() -> QuerySet[Run]:
-    """The parked runs that no decision would resume: nothing is asked for them, and nothing has been decided."""
-    asked = approvals.pending_or_undelivered().filter(run_id=OuterRef("pk"))
-    return Run.objects.filter(~Exists(asked), status=RunStatus.WAITING)
+def parked_without_requests() -> QuerySet[Run]:
+    """The parked runs that no decision would resume: they have no request that is pending or undelivered."""
+    requests = approvals.pending_or_undelivered().filter(run_id=OuterRef("pk"))
+    return Run.objects.filter(~Exists(requests), status=RunStatus.WAITING)
 
 
 def unpark(run_id: UUID) -> None:
-    """Queue a parked run that waits for nothing; nothing if it does not any more. Raises as `resume`."""
-    if waiting_for_nothing().filter(pk=run_id).update(status=RunStatus.QUEUED, updated_at=Now()):
+    """Queue a parked run without requests; does nothing if it has one by now. Raises as `resume`."""
+    if parked_without_requests().filter(pk=run_id).update(status=RunStatus.QUEUED, updated_at=Now()):
         queue_again(run_id)
 
 
 def requeue_lost() -> int:
-    """Queue again what the queue has lost: what is queued for too long, or parked though it has news; how many.
+    """Queue again the runs that the queue has lost: queued for too long, or parked with an undelivered request.
 
-    Each time a run waits twice as long for the next, up to five minutes, until a worker takes it; but when Redis has
-    lost its memory, all at once. One that is in the queue twice is claimed once. Raises kombu's OperationalError or
-    RedisError when Redis is away; that attempt does not count.
+    Returns how many. Each time a run waits twice as long for the next time, up to five minutes, until a worker claims
+    it; but when Redis has lost its data, all are queued at once. A run that is in the queue twice is claimed once.
+    Raises kombu's OperationalError or RedisError when Redis is away; that attempt does not count.
     """
-    if broker.is_new():
-        _all_are_due()
-        broker.mark()
+    if broker.has_lost_data():
+        _make_all_due()
+        broker.set_mark()
     due = Run.objects.filter(requeue_at__lte=Now()).order_by("requeue_at")
     queued = due.filter(status=RunStatus.QUEUED)
-    with_news = due.filter(status=RunStatus.WAITING, pk__in=approvals.undelivered().values("run_id"))
-    found = [row for lost in (queued, with_news) for row in lost.values_list("pk", "status", "requeues")[:BATCH]]
+    parked = due.filter(status=RunStatus.WAITING, pk__in=approvals.undelivered().values("run_id"))
+    found = [row for lost in (queued, parked) for row in lost.values_list("pk", "status", "requeues")[:BATCH]]
     for pk, status, requeues in found:
         wait = REQUEUE_AFTER * 2 ** min(requeues + 1, MAX_REQUEUE_DOUBLINGS)
         still = Run.objects.filter(pk=pk, status=status)

@@ -1,4 +1,4 @@
-"""Runs that were, as their lists and pages show them: reads, and writes nothing."""
+"""Runs as their lists and pages show them. Reads only."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from agents.models import Agent, Run, RunStatus
 from agents.runs import lifecycle
 from aip.core.ids import is_uuid
 
-# The words of the wire, which knows no waiting; it has some for which nothing happens here.
+# The statuses of the API, which has none for waiting, and some that no run has here.
 STATUSES = {
     "started": (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING),
     "success": (RunStatus.SUCCEEDED,),
@@ -18,7 +18,7 @@ STATUSES = {
     "aborted": (),
     "unavailable": (),
 }
-WORDS = {status: word for word, statuses in STATUSES.items() for status in statuses}
+WIRE_STATUS = {status: name for name, statuses in STATUSES.items() for status in statuses}
 NEWEST_FIRST = ("-created_at", "id")
 # What is shown; not the spec, which is as long as the tools' schemas and the files that came with the run.
 SHOWN = ("agent", "status", "input", "config", "created_at", "started_at", "completed_at", "updated_at")
@@ -34,12 +34,12 @@ def of_agent(agent_id: str, *, status: str | None, scheduled: bool) -> QuerySet[
     return found.none() if scheduled else found
 
 
-def page(runs: QuerySet[Run], start: int, limit: int) -> QuerySet[Run]:
-    """So many of the runs after the first `start`. Those are passed over in the index, however many they are."""
+def page_of(runs: QuerySet[Run], start: int, limit: int) -> QuerySet[Run]:
+    """`limit` of the runs after the first `start`, which are skipped in the index, however many they are."""
     found = runs.values("pk")[start : start + limit]
     return Run.objects.filter(pk__in=found).only(*SHOWN).order_by(*NEWEST_FIRST)
 
 
-def one(agent_id: str, run_id: str) -> Run:
+def detail(agent_id: str, run_id: str) -> Run:
     """What is shown of a run. Raises NotFound."""
     return Run.objects.only(*SHOWN).get(pk=lifecycle.find(agent_id, run_id).pk)

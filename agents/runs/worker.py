@@ -1,4 +1,4 @@
-"""What a Celery worker does besides its tasks: it beats, watches over what it holds, and keeps a warm sandbox."""
+"""What a Celery worker does besides its tasks: it beats, checks the runs that it holds, and keeps a sandbox ready."""
 
 import logging
 import threading
@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 _stopped = threading.Event()
 
 
-class Watch:
-    """Compares, at every beat, what this process carries with what the rows say that it holds."""
+class HeldRuns:
+    """Compares, at every beat, the runs that this process executes with those that it holds by their rows."""
 
     def __init__(self) -> None:
         self.strays: set[tuple[UUID, int]] = set()
 
-    def look(self) -> None:
-        """End what runs for runs that are lost; give back, seen twice in a row, those that nothing here carries."""
+    def check(self) -> None:
+        """End the tools of lost runs; release a run that nothing here executes when it is seen twice in a row."""
         carried = attempts.carried()
         mine = Run.objects.filter(holder=heartbeats.name(), status=RunStatus.RUNNING)
         held = set(mine.values_list("pk", "attempt"))
@@ -28,7 +28,7 @@ class Watch:
             carried[key].abandon()
         strays = held - carried.keys()
         for run_id, number in strays & self.strays:
-            lifecycle.give_back(run_id, number)
+            lifecycle.release(run_id, number)
         self.strays = strays
 
 
@@ -47,7 +47,7 @@ def start(**kwargs: Any) -> None:
 
 def _beat() -> None:
     watchdog = heartbeats.Watchdog(heartbeats.HEARTBEAT)
-    beating = ("worker", _stopped, watchdog, Watch().look)
+    beating = ("worker", _stopped, watchdog, HeldRuns().check)
     threading.Thread(target=heartbeats.keep_beating, args=beating, name="heartbeat", daemon=True).start()
     threading.Thread(target=watchdog.guard, args=(_stopped,), name="watchdog", daemon=True).start()
 

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from agents.models import Agent, Heartbeat, Run, RunStatus
 from agents.runs import doctor, heartbeats, lifecycle
-from agents.runs.broker import carried, mark
+from agents.runs.broker import queued_run_ids, set_mark
 from aip.celery import app
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Execution, Source, Status
@@ -33,7 +33,7 @@ def alive(transactional_db: None) -> None:
     for kind in ("worker", "sweep"):
         heartbeats.beat(kind)
     wipe()
-    mark()
+    set_mark()
 
 
 def wipe() -> None:
@@ -58,7 +58,7 @@ def decided(run: Run, by: User) -> ApprovalRequest:
 
 
 def queue() -> list[str]:
-    return sorted(carried())
+    return sorted(queued_run_ids())
 
 
 def held_by_the_dead(alice: User) -> Callable[[], bool]:
@@ -113,7 +113,7 @@ def test_it_finds_and_mends(
 ) -> None:
     is_mended = make(alice)
     (finding,) = doctor.examine()
-    assert finding.what.startswith(says)
+    assert finding.problem.startswith(says)
     with pytest.raises(CommandError) as without:
         call_command("doctor")
     assert without.value.returncode == 1
@@ -130,7 +130,7 @@ def test_it_finds_and_mends(
 def test_it_says_which_process_is_not_alive_and_how_to_start_it(kind: str) -> None:
     Heartbeat.objects.filter(kind=kind).update(beat_at=BEFORE)
     (finding,) = doctor.examine()
-    assert (finding.what, finding.fix) == (f"No {kind} is alive", None)
+    assert (finding.problem, finding.fix) == (f"No {kind} is alive", None)
     assert finding.remedy.startswith("start one: ")
     with pytest.raises(CommandError):
         call_command("doctor", repair=True)
@@ -142,7 +142,7 @@ def test_it_applies_migrations_that_are_missing() -> None:
     call_command("migrate", "hitl", "0006", verbosity=0)
     try:
         (finding,) = doctor.examine()
-        assert finding.what.startswith("Migrations are not applied, 1: hitl.0007_")
+        assert finding.problem.startswith("Migrations are not applied, 1: hitl.0007_")
         call_command("doctor", repair=True)
         assert list(doctor.examine()) == []
     finally:
@@ -152,7 +152,7 @@ def test_it_applies_migrations_that_are_missing() -> None:
 def test_it_names_a_setting_that_is_wrong(settings: Any) -> None:
     right, settings.OPENAI_BASE_URL = settings.OPENAI_BASE_URL, "nowhere"
     (finding,) = doctor.examine()
-    assert finding.what == "A setting is wrong: 'nowhere' is not an address of a model server"
+    assert finding.problem == "A setting is wrong: 'nowhere' is not an address of a model server"
     assert finding.remedy.startswith("OPENAI_BASE_URL")
     settings.OPENAI_BASE_URL = right
     assert list(doctor.examine()) == []
@@ -162,7 +162,7 @@ def test_it_says_that_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as away:
         away.setitem(app.conf, "broker_write_url", "redis+socket:///tmp/there-is-no-such-socket")
         (finding,) = doctor.examine()
-    assert finding.what.startswith("Redis cannot be reached")
+    assert finding.problem.startswith("Redis cannot be reached")
     assert list(doctor.examine()) == []
 
 

@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def handle(self, *, repair: bool, **_options: Any) -> None:
         found = list(examine())
         for finding in found:
-            self.stdout.write(f"{finding.what}.")
+            self.stdout.write(f"{finding.problem}.")
             if not repair or finding.fix is None:
                 self.stdout.write(f"    {'To repair' if finding.fix else 'To be done by hand'}: {finding.remedy}.")
                 continue
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         if repair and any(finding.fix for finding in found):
             found = list(examine())
             for finding in found:
-                self.stdout.write(f"Still: {finding.what}.")
+                self.stdout.write(f"Still: {finding.problem}.")
         if found:
             raise CommandError("Something is wrong." if repair else "Something is wrong; --repair mends what it can.")
         self.stdout.write("Everything fits together.")

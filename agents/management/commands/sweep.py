@@ -1,4 +1,4 @@
-"""`manage.py sweep`: the clockwork. Needs PostgreSQL alone, so that it can repair what the queue loses."""
+"""`manage.py sweep`: everything that happens by the clock. Needs only PostgreSQL, to repair what the queue loses."""
 
 import logging
 import math
@@ -22,31 +22,31 @@ from hitl import approvals
 logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
-# A look that comes later than this after the one before was held up, and so perhaps were the heartbeats.
+# A check that comes later than this after the last one was held up, and so perhaps were the heartbeats.
 LATE_SECONDS = 4.0
 
 
 class Leases:
-    """Judges leases, but not before others had time to renew theirs when the database was away for all.
+    """Releases runs whose lease has expired, but gives workers time to renew it after the database was away.
 
-    As it may have been, for all that is known at the first look.
+    The database may also have been away before the first check.
     """
 
     def __init__(self) -> None:
-        self.judge_from = 0.0
-        self.looked_at = -math.inf
+        self.trusted_from = 0.0
+        self.checked_at = -math.inf
 
-    def look(self) -> None:
+    def check(self) -> None:
         now = time.monotonic()
-        if now - self.looked_at > LATE_SECONDS:
-            self.judge_from = now + settings.LEASE_SECONDS
-        self.looked_at = now
-        if now >= self.judge_from:
-            lifecycle.lose_expired()
+        if now - self.checked_at > LATE_SECONDS:
+            self.trusted_from = now + settings.LEASE_SECONDS
+        self.checked_at = now
+        if now >= self.trusted_from:
+            lifecycle.release_expired()
 
 
 def every_second(stopped: threading.Event, seen: Callable[[], None], *duties: Callable[[], object]) -> None:
-    """Do each duty, each failing on its own; a database or queue that is away is waited for."""
+    """Do each duty, each failing on its own; retries while the database or the queue is away."""
     while not stopped.is_set():
         seen()
         for duty in duties:
@@ -58,7 +58,7 @@ def every_second(stopped: threading.Event, seen: Callable[[], None], *duties: Ca
                 break
             except (BrokerError, RedisError, OSError) as e:
                 logger.warning("The sweep waits for Redis: %s", type(e).__name__)
-            except Exception:  # a clockwork that stands still while it beats would be the worst of all
+            except Exception:  # a sweep that stands still while it beats would be the worst case
                 logger.exception("A duty of the sweep failed")
         stopped.wait(INTERVAL_SECONDS)
 
@@ -66,7 +66,7 @@ def every_second(stopped: threading.Event, seen: Callable[[], None], *duties: Ca
 def duties_by_loop() -> dict[str, tuple[Callable[[], object], ...]]:
     """Each loop has a thread: neither a queue that does not answer nor many runs to end may delay a deadline."""
     return {
-        "deadlines": (approvals.time_out_overdue, Leases().look, heartbeats.forget_the_dead),
+        "deadlines": (approvals.time_out_overdue, Leases().check, heartbeats.delete_stale),
         "limits": (lifecycle.end_overdue,),
         "queue": (lifecycle.requeue_lost,),
     }
