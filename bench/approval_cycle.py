@@ -103,7 +103,7 @@ def cycles_at_once(client: Client, number: int, seconds: float) -> tuple[int, fl
     return done, time.monotonic() - began
 
 
-def throughput(client: Client, server: private_server.Private | None, number: int, seconds: float) -> Figures:
+def throughput(client: Client, server: private_server.PrivateServer | None, number: int, seconds: float) -> Figures:
     before = _used(server)
     done, took = cycles_at_once(client, number, seconds)
     after = _used(server)
@@ -119,14 +119,14 @@ def throughput(client: Client, server: private_server.Private | None, number: in
     return figures
 
 
-def _used(server: private_server.Private | None) -> dict[str, float]:
+def _used(server: private_server.PrivateServer | None) -> dict[str, float]:
     if server is None:
         return {}
     used = processes.processor_seconds(server.process.pid)
     return used | {"busy": processes.busy_seconds(), "client": processes.own_seconds()}
 
 
-def floor(server: private_server.Private) -> Figures:
+def floor(server: private_server.PrivateServer) -> Figures:
     before = _used(server)["PostgreSQL"]
     found = _program(server, "bench.floor", embedded.database_url(server.data_dir), str(FLOOR_CYCLES))
     postgres = 1000 * (_used(server)["PostgreSQL"] - before) / (FLOOR_CYCLES + 1)
@@ -134,7 +134,7 @@ def floor(server: private_server.Private) -> Figures:
             "all": round(found["processor_ms"] + postgres, 2)}  # fmt: skip
 
 
-def _program(server: private_server.Private, module: str, *args: str) -> Figures:
+def _program(server: private_server.PrivateServer, module: str, *args: str) -> Figures:
     """The JSON that another program prints, which has the server's environment."""
     command = [sys.executable, "-m", module, *args]
     said = subprocess.run(command, env=up.environment(server.data_dir), capture_output=True, text=True, check=True)
@@ -142,7 +142,7 @@ def _program(server: private_server.Private, module: str, *args: str) -> Figures
     return found
 
 
-def park_others(client: Client, server: private_server.Private, number: int) -> None:
+def park_others(client: Client, server: private_server.PrivateServer, number: int) -> None:
     """Until so many requests wait, each of a run of its own that is parked."""
     waiting = "SELECT count(*) FROM agents_run WHERE status = 'waiting'"
     missing = number - server.rows(waiting)[0][0]
@@ -151,7 +151,7 @@ def park_others(client: Client, server: private_server.Private, number: int) -> 
     private_server.eventually(lambda: server.rows(waiting)[0][0] >= number, 120 + number / 10)
 
 
-def among(client: Client, server: private_server.Private | None, others: int, samples: int) -> Figures:
+def among(client: Client, server: private_server.PrivateServer | None, others: int, samples: int) -> Figures:
     """Everything that others who wait might slow down."""
     figures: Figures = {"others": others}
     if server and others:
@@ -169,7 +169,7 @@ def among(client: Client, server: private_server.Private | None, others: int, sa
     return figures
 
 
-def measure(client: Client, server: private_server.Private | None, args: argparse.Namespace) -> Figures:
+def measure(client: Client, server: private_server.PrivateServer | None, args: argparse.Namespace) -> Figures:
     cycles_at_once(client, 8, 3)  # what a process does once is not counted
     figures: Figures = {"throughput": {}, "among": []}
     for number in AT_ONCE:

@@ -52,7 +52,7 @@ NOTE = """() => {
 WAIT_MS = 10_000
 
 
-def log_in(browser: Browser, server: private_server.Private) -> Page:
+def log_in(browser: Browser, server: private_server.PrivateServer) -> Page:
     page = browser.new_page()
     page.goto(f"{server.url}/admin/")
     page.fill("[name=username]", "operator")
@@ -71,7 +71,7 @@ def first_paint(page: Page, url: str, samples: int) -> float:
     return statistics.median(found[1:])
 
 
-def fill(server: private_server.Private, original: str, waiting: int) -> None:
+def fill(server: private_server.PrivateServer, original: str, waiting: int) -> None:
     here = server.rows("SELECT count(*) FROM hitl_approvalrequest WHERE status = 'pending'")[0][0]
     server.rows(COPY, waiting - here, original)
     # What PostgreSQL does by itself within a minute.
@@ -79,7 +79,7 @@ def fill(server: private_server.Private, original: str, waiting: int) -> None:
         connection.execute("ANALYZE hitl_approvalrequest")
 
 
-def seen(client: Client, server: private_server.Private, page: Page, samples: int) -> dict[str, float]:
+def seen(client: Client, server: private_server.PrivateServer, page: Page, samples: int) -> dict[str, float]:
     """From the commit to the card on the open inbox."""
     page.goto(f"{server.url}/admin/inbox/")
     page.evaluate(NOTE)

@@ -10,7 +10,7 @@ import httpx
 from websockets.sync.client import ClientConnection, connect
 
 from aip.launcher import embedded
-from aip.launcher.private_server import Private
+from aip.launcher.private_server import PrivateServer
 from bench.client import Client
 
 SAMPLES = 20
@@ -18,7 +18,7 @@ PAGES = 20
 WAIT_SECONDS = 10
 
 
-def log_in(server: Private) -> httpx.Client:
+def log_in(server: PrivateServer) -> httpx.Client:
     """An operator's browser."""
     browser = httpx.Client(base_url=server.url, follow_redirects=True, timeout=30)
     page = browser.get("/admin/login/").text
@@ -29,20 +29,20 @@ def log_in(server: Private) -> httpx.Client:
     return browser
 
 
-def open_socket(server: Private, browser: httpx.Client) -> ClientConnection:
+def open_socket(server: PrivateServer, browser: httpx.Client) -> ClientConnection:
     cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     address = f"{server.url.replace('http', 'ws', 1)}/admin/inbox/socket"
     return connect(address, additional_headers={"Cookie": cookies, "Origin": server.url})
 
 
-def committed(server: Private, request_id: str) -> float:
+def committed(server: PrivateServer, request_id: str) -> float:
     """When the request was written, by the wall clock: the database's and ours are one machine's."""
     sql = "SELECT extract(epoch FROM created_at)::float8 FROM hitl_approvalrequest WHERE id = %s"
     at: float = server.rows(sql, request_id)[0][0]
     return at
 
 
-def seen(client: Client, server: Private) -> dict[str, Any]:
+def seen(client: Client, server: PrivateServer) -> dict[str, Any]:
     """Medians, in milliseconds."""
     browser = log_in(server)
     told, listed = [], []
@@ -73,7 +73,7 @@ def _next(socket: ClientConnection) -> tuple[str, str]:
     return message["status"], message["id"]
 
 
-def _told_after(server: Private, socket: ClientConnection) -> float:
+def _told_after(server: PrivateServer, socket: ClientConnection) -> float:
     while True:
         status, request_id = _next(socket)
         if status == "pending":

@@ -26,10 +26,10 @@ T = TypeVar("T")
 Event = dict[str, Any]
 
 
-class Live(private_server.Private):
+class Live(private_server.PrivateServer):
     """A server, and its client."""
 
-    def __init__(self, server: private_server.Private) -> None:
+    def __init__(self, server: private_server.PrivateServer) -> None:
         super().__init__(server.process, server.url, server.data_dir)
         self.client = self.http()
 

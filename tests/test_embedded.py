@@ -19,8 +19,8 @@ import pytest
 import redis
 
 from aip.launcher import embedded, processes
-from aip.launcher.data_dir import SECRETS, CannotStart, account, claim, may
-from aip.launcher.private_server import says
+from aip.launcher.data_dir import SECRETS, CannotStart, has_access, lock_data_dir, server_user
+from aip.launcher.private_server import has_in_command_line
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 AS_ROOT = os.geteuid() == 0
@@ -127,7 +127,7 @@ def test_the_servers_end_and_leave_no_socket_directory(used):
 
 
 def test_a_second_server_on_the_directory_is_refused_and_told_the_process(used):
-    with claim(used):
+    with lock_data_dir(used):
         second = subprocess.run([sys.executable, "-c", HOLD, used], cwd=CHECKOUT, capture_output=True, text=True)
     assert second.returncode == 1
     assert f"AIP already runs on {used}, as process {os.getpid()}." in second.stderr
@@ -143,11 +143,11 @@ def test_the_servers_die_with_a_killed_parent(used):
 
 
 def test_what_a_killed_server_left_is_ended_and_its_data_kept(used):
-    with claim(used):
+    with lock_data_dir(used):
         postmaster = embedded.start_postgres(used)
         sql(used, "CREATE TABLE kept AS SELECT 7 AS seven")
         # It would notice its postmaster's death and go, if it could.
-        [left] = [p for p in psutil.Process(postmaster.pid).children() if says(p, "checkpointer")]
+        [left] = [p for p in psutil.Process(postmaster.pid).children() if has_in_command_line(p, "checkpointer")]
         left.suspend()
         postmaster.kill()
         postmaster.wait()
@@ -161,7 +161,7 @@ def test_what_a_killed_server_left_is_ended_and_its_data_kept(used):
 
 
 def test_a_living_postmaster_that_nobody_holds_is_taken_over(used):
-    with claim(used):
+    with lock_data_dir(used):
         for start in (embedded.start_postgres, embedded.start_valkey):
             forgotten, ours = start(used), start(used)
             try:
@@ -171,7 +171,7 @@ def test_a_living_postmaster_that_nobody_holds_is_taken_over(used):
 
 
 def test_a_stale_pid_file_with_the_number_of_a_living_stranger_is_no_obstacle(used):
-    stranger = processes.spawn(["sleep", "60"], account=account())
+    stranger = processes.spawn(["sleep", "60"], user=server_user())
     try:
         stale = f"{stranger.pid}\n{used / 'postgres'}\n1700000000\n5432\n{embedded.socket_dir(used)}\n"
         (used / "postgres" / "postmaster.pid").write_text(stale)
@@ -214,20 +214,20 @@ def test_a_log_of_a_server_that_does_not_start_is_quoted(used):
 @pytest.mark.skipif(not AS_ROOT, reason="only root can give a directory away")
 def test_a_data_directory_of_somebody_else_is_refused(place):
     os.chown(place, pwd.getpwnam("nobody").pw_uid, -1)
-    with pytest.raises(CannotStart, match=r"belongs to nobody, not to root\..*--data-dir"), claim(place):
+    with pytest.raises(CannotStart, match=r"belongs to nobody, not to root\..*--data-dir"), lock_data_dir(place):
         pass
 
 
 def test_a_data_directory_in_which_others_may_write_is_refused(place):
     (place / "something").touch()
     place.chmod(0o777)
-    with pytest.raises(CannotStart, match="chmod go-w"), claim(place):
+    with pytest.raises(CannotStart, match="chmod go-w"), lock_data_dir(place):
         pass
 
 
 def test_a_data_directory_that_cannot_be_made_is_refused(place):
     (place / "file").touch()
-    with pytest.raises(CannotStart, match=r"Not a directory\..*--data-dir"), claim(place / "file" / "data"):
+    with pytest.raises(CannotStart, match=r"Not a directory\..*--data-dir"), lock_data_dir(place / "file" / "data"):
         pass
 
 
@@ -269,7 +269,7 @@ def reachable_python(place: Path) -> tuple[Path, dict[str, str]]:
     """Our interpreter without its environment, for a user who may be unable to reach ours."""
     base = Path(sys.base_prefix)
     python = Path("bin") / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    if not may(pwd.getpwnam("nobody"), "-x", base / python):
+    if not has_access(pwd.getpwnam("nobody"), "-x", base / python):
         unused = shutil.ignore_patterns("site-packages", "test", "__pycache__", "config-*")
         shutil.copytree(base / "lib", place / "python" / "lib", symlinks=True, ignore=unused)
         (place / "python" / "bin").mkdir()
@@ -285,7 +285,7 @@ def test_an_ordinary_user_runs_them_deep_in_the_tree(place):
     deep = place.joinpath(*["a-directory-with-a-long-name"] * 6)
     deep.mkdir(parents=True)
     os.chown(deep, nobody.pw_uid, nobody.pw_gid)
-    if not may(nobody, "-r", CHECKOUT / "manage.py"):
+    if not has_access(nobody, "-r", CHECKOUT / "manage.py"):
         pytest.skip("this checkout lies where no other user can read it")
     python, environment = reachable_python(place)
     done = subprocess.run(

@@ -22,7 +22,7 @@ import pytest
 
 from aip.launcher import embedded
 from aip.launcher.data_dir import SECRETS, CannotStart
-from aip.launcher.private_server import says
+from aip.launcher.private_server import has_in_command_line
 from aip.launcher.processes import is_gone
 from aip.launcher.supervisor import STEADY_SECONDS, Child
 from aip.management.commands.up import find_address
@@ -78,7 +78,7 @@ class Up:
     def child(self, word: str) -> psutil.Process | None:
         assert self.process is not None
         children = psutil.Process(self.process.pid).children()
-        return next((p for p in children if not is_gone(p) and says(p, word)), None)
+        return next((p for p in children if not is_gone(p) and has_in_command_line(p, word)), None)
 
     def address(self) -> str:
         return self.said().split("REST API  ")[1].split()[0]

@@ -16,15 +16,15 @@ import httpx
 import redis
 
 from aip.drill.listener import Listener
-from aip.drill.report import Account, take
+from aip.drill.report import Report, make_report
 from aip.launcher import embedded
-from aip.launcher.private_server import Private, eventually
+from aip.launcher.private_server import PrivateServer, eventually
 
 TOOL = Path(__file__).with_name("reporting_tool.py")
 # The server's processes, by a part of their command lines.
 VICTIMS = {"worker": "celery", "sweep": "sweep", "web": "daphne"}
 VALKEY = "valkey-server"
-WORDS = ["approved"] * 6 + ["rejected"] * 2 + ["skipped"] * 2
+DECISIONS = ["approved"] * 6 + ["rejected"] * 2 + ["skipped"] * 2
 ENDED = "('succeeded', 'failed', 'cancelled')"
 # How many decisions come at once; how many clients start runs.
 BURST = 4
@@ -55,22 +55,22 @@ class Plan:
 
 
 class Drill:
-    """One drill on a private server. `finished` and `pending` tell how far it is."""
+    """One drill on a private server. `finished` and `pending` are its progress."""
 
-    def __init__(self, server: Private, listener: Listener, plan: Plan, say: Say = lambda _: None) -> None:
+    def __init__(self, server: PrivateServer, listener: Listener, plan: Plan, say: Say = lambda _: None) -> None:
         self.server = server
         self.listener = listener
         self.plan = plan
         self.say = say
         self.dice = random.Random(plan.seed)
         self.answered: set[str] = set()  # the runs whose start was answered
-        self.recorded: dict[str, str] = {}  # by request id: the word of a decision that was answered 200
+        self.recorded: dict[str, str] = {}  # by request id: a decision that was answered 200
         self.answers: Counter[str] = Counter()
         self.over = threading.Event()
         self.deciding = threading.Lock()
         self.agents: list[str] = []
 
-    def run(self) -> Account:
+    def run(self) -> Report:
         """All of it. Raises AssertionError when a process that was killed is not back within a minute."""
         with self.server.http() as client:
             tool = self._upload(client)
@@ -88,7 +88,7 @@ class Drill:
             self.over.set()
             for thread in (starting, deciding):
                 thread.join(60)
-        return self._taken()
+        return self._report()
 
     # What the people do
 
@@ -117,7 +117,7 @@ class Drill:
             list(starters.map(self._start, agents))
 
     def _start(self, agent: str) -> None:
-        """Start one run, and go away at once; while the web process is dead, try again."""
+        """Start one run and disconnect at once; retry while the web process is dead."""
         while not self.over.is_set():
             text = f"drill {uuid.uuid4()}"
             try:
@@ -134,7 +134,7 @@ class Drill:
             self.over.wait(0.2)
 
     def _decide(self, hasty: str, dice: random.Random) -> None:
-        """Decide at random; whatever is not answered is met again in the list. Nobody decides for the hasty agent."""
+        """Decide at random; a decision without an answer is made again. Nobody decides for the hasty agent."""
         with self.server.http(15) as client:
             # As long as the harm goes on, so that each meets calls that are just decided, and run.
             while not self.over.wait(BURST * self.plan.harm_seconds / self.plan.runs):
@@ -143,15 +143,15 @@ class Drill:
                     ours = [request for request in listed if not request["agent_id"].endswith(hasty[:8])]
                     with self.deciding:
                         for request in dice.sample(ours, min(len(ours), BURST)):
-                            self._decide_one(client, request["request_id"], dice.choice(WORDS))
+                            self._decide_one(client, request["request_id"], dice.choice(DECISIONS))
                 except httpx.HTTPError:
                     self.answers["no answer"] += 1
 
-    def _decide_one(self, client: httpx.Client, request_id: str, word: str) -> None:
-        answer = client.post("/agents/hitl/decision", json={"request_id": request_id, "decision": word})
-        self.answers[f"{word} {answer.status_code}"] += 1
+    def _decide_one(self, client: httpx.Client, request_id: str, decision: str) -> None:
+        answer = client.post("/agents/hitl/decision", json={"request_id": request_id, "decision": decision})
+        self.answers[f"{decision} {answer.status_code}"] += 1
         if answer.status_code == 200:
-            self.recorded[request_id] = word
+            self.recorded[request_id] = decision
 
     # What is done to the server
 
@@ -165,11 +165,11 @@ class Drill:
             time.sleep(self.dice.uniform(*plan.pause))
             with self.deciding:
                 before = self.pending()
-                what = harm()
-                self.say(f"{what}: {before} pending before, {self.pending()} after")
+                done = harm()
+                self.say(f"{done}: {before} pending before, {self.pending()} after")
 
-    def _kill(self, name: str, word: str) -> str:
-        self.server.kill(word)
+    def _kill(self, name: str, command: str) -> str:
+        self.server.kill(command)
         return f"{name} killed"
 
     def _flush(self) -> str:
@@ -199,7 +199,7 @@ class Drill:
         except AssertionError:
             self.say(f"{self._left()} runs have not ended {seconds:.0f} s after the last harm")
 
-    def _taken(self) -> Account:
-        taken = take(self.server, self.agents, self.listener.heard, self.answered, self.recorded)
-        taken.answers = self.answers
-        return taken
+    def _report(self) -> Report:
+        report = make_report(self.server, self.agents, self.listener.received, self.answered, self.recorded)
+        report.answers = self.answers
+        return report

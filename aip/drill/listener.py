@@ -1,4 +1,4 @@
-"""Hears what the calls of the drill's tool do to the world."""
+"""Receives what the calls of the drill's tool report: their effect outside the server."""
 
 import socketserver
 import threading
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 
 class Listener(socketserver.ThreadingTCPServer):
-    """`heard`: how often each text was reported."""
+    """`received`: how often each text was reported."""
 
     daemon_threads = True
     request_queue_size = 256
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Call)
-        self.heard: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
         self.lock = threading.Lock()
         self.port: int = self.server_address[1]
 
@@ -26,7 +26,7 @@ class _Call(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         text = self.rfile.read().decode()
         with self.server.lock:
-            self.server.heard[text] += 1
+            self.server.received[text] += 1
         self.wfile.write(b"+")
 
 

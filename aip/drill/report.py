@@ -1,7 +1,7 @@
-"""What came of a drill.
+"""The report of a drill.
 
-From three sides that cannot copy from each other: what the clients were answered, what the rows say, and what the
-tool's calls did to the world.
+It compares three independent records: the responses that clients received, the rows, and the calls that the drill's
+listener received.
 """
 
 from collections import Counter, defaultdict
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from aip.launcher.private_server import Private
+from aip.launcher.private_server import PrivateServer
 
 
 class Request(NamedTuple):
@@ -26,7 +26,7 @@ class Event(NamedTuple):
 
 
 @dataclass
-class Account:
+class Report:
     """Each line of `lost`, `run_twice` and `against` (a decision) names a run, and how the promise was broken."""
 
     started: int = 0
@@ -42,14 +42,14 @@ class Account:
         return self.lost + self.run_twice + self.against
 
 
-def take(
-    server: Private, agents: list[str], heard: Counter[str], answered: Set[str], recorded: Mapping[str, str]
-) -> Account:
-    """The account of all runs of `agents`.
+def make_report(
+    server: PrivateServer, agents: list[str], received: Counter[str], answered: Set[str], recorded: Mapping[str, str]
+) -> Report:
+    """The report of all runs of `agents`.
 
-    heard: calls of the tool, by the text that they reported, which is the input of their run
+    received: calls of the tool, by the text that they reported, which is the input of their run
     answered: ids of the runs whose start was answered
-    recorded: the word of each decision that was answered 200, by the request's id
+    recorded: each decision that was answered 200, by the request's id
     """
     of_these = "WHERE run_id IN (SELECT id FROM agents_run WHERE agent_id::text = ANY(%s))"
     runs = server.rows("SELECT id::text, input, status FROM agents_run WHERE agent_id::text = ANY(%s)", agents)
@@ -65,20 +65,20 @@ def take(
         f"SELECT run_id::text, seq, key, {is_final} FROM agents_runevent {of_these} ORDER BY run_id, seq", agents
     ):
         events[run].append(Event(*event))
-    account = Account(started=len(runs))
-    account.lost += [f"run {run} was answered, and there is none" for run in answered - {row[0] for row in runs}]
+    report = Report(started=len(runs))
+    report.lost += [f"run {run} was answered, and there is none" for run in answered - {row[0] for row in runs}]
     for run, text, status in runs:
-        account.finished += status == "succeeded"
-        account.asked_again += sum(request.round > 1 for request in requests[run])
-        calls = heard[text]
-        says = f"(calls heard: {calls}, requests: {requests[run]})"
-        for where, problems in (
-            (account.lost, _lost(status, calls, requests[run], events[run])),
-            (account.run_twice, _run_twice(calls, requests[run])),
-            (account.against, _against(calls, requests[run], recorded)),
+        report.finished += status == "succeeded"
+        report.asked_again += sum(request.round > 1 for request in requests[run])
+        calls = received[text]
+        evidence = f"(calls heard: {calls}, requests: {requests[run]})"
+        for lines, problems in (
+            (report.lost, _lost(status, calls, requests[run], events[run])),
+            (report.run_twice, _run_twice(calls, requests[run])),
+            (report.against, _against(calls, requests[run], recorded)),
         ):
-            where += [f"run {run}: {problem} {says}" for problem in problems]
-    return account
+            lines += [f"run {run}: {problem} {evidence}" for problem in problems]
+    return report
 
 
 def _approved(requests: list[Request]) -> list[Request]:

@@ -1,4 +1,4 @@
-"""The tool of the drill, uploaded as any other: it tells a listener on loopback of its call, then takes its time."""
+"""The tool of the drill, uploaded as any other: it reports its call to a listener on loopback, then sleeps."""
 
 import socket
 import time
@@ -22,6 +22,6 @@ class Report(BaseTool):
         with socket.create_connection(("127.0.0.1", self.port), 10) as listener:
             listener.sendall(text.encode())
             listener.shutdown(socket.SHUT_WR)
-            listener.recv(1)  # it was heard
+            listener.recv(1)  # the listener has counted it
         time.sleep(self.seconds)
         return f"reported {text}"

@@ -1,4 +1,4 @@
-"""The data directory: whose it is, who may reach it, and the secrets in it."""
+"""The data directory: its owner, who has access to it, and the secrets in it."""
 
 import contextlib
 import fcntl
@@ -24,8 +24,8 @@ class CannotStart(Exception):
 
 
 @contextlib.contextmanager
-def claim(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory, with its secrets made, against any other server."""
+def lock_data_dir(data_dir: Path) -> Iterator[None]:
+    """Lock the data directory against any other server, and make its secrets."""
     try:
         make_data_dir(data_dir)
         lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -83,30 +83,30 @@ def user_name(uid: int) -> str:
         return f"user {uid}"
 
 
-def account() -> pwd.struct_passwd | None:
-    """None where the servers run as we do; as root, which PostgreSQL refuses, the system user."""
+def server_user() -> pwd.struct_passwd | None:
+    """The system user if we are root, which PostgreSQL refuses to run as; else None: the servers run as we do."""
     if os.geteuid() != 0:
         return None
     with contextlib.suppress(KeyError):
         return pwd.getpwnam(SYSTEM_USER)
     useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    told = "no useradd here"
+    reason = "no useradd here"
     if useradd:
         options = ("--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin")
-        made = subprocess.run([useradd, *options, SYSTEM_USER], capture_output=True, text=True, check=False)
-        told = made.stderr.strip()
+        done = subprocess.run([useradd, *options, SYSTEM_USER], capture_output=True, text=True, check=False)
+        reason = done.stderr.strip()
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError as e:
         raise CannotStart(
-            f"Root may not run PostgreSQL, and the system user {SYSTEM_USER!r} cannot be made ({told}). "
+            f"Root may not run PostgreSQL, and the system user {SYSTEM_USER!r} cannot be made ({reason}). "
             "Make that user, start AIP as an ordinary user, or set DATABASE_URL and REDIS_URL."
         ) from e
 
 
-def may(user: pwd.struct_passwd | None, right: str, path: Path) -> bool:
-    """Whether `user` has `right`, one of `test`'s letters, on `path`: asked of the kernel."""
-    return processes.finish(processes.spawn(["test", right, path], account=user), PROBE_SECONDS) == 0
+def has_access(user: pwd.struct_passwd | None, right: str, path: Path) -> bool:
+    """Whether `user` has `right`, one of `test`'s letters, on `path`, by the kernel's own check."""
+    return processes.finish(processes.spawn(["test", right, path], user=user), PROBE_SECONDS) == 0
 
 
 def private_dir(path: Path, user: pwd.struct_passwd | None) -> Path:
@@ -128,10 +128,10 @@ def private_dir(path: Path, user: pwd.struct_passwd | None) -> Path:
 
 
 def check_reachable(data_dir: Path, user: pwd.struct_passwd | None) -> None:
-    if user is None or may(user, "-x", data_dir):
+    if user is None or has_access(user, "-x", data_dir):
         return
     ways = (*reversed(data_dir.resolve().parents), data_dir.resolve())
-    closed = next((directory for directory in ways if not may(user, "-x", directory)), data_dir)
+    closed = next((directory for directory in ways if not has_access(user, "-x", directory)), data_dir)
     raise CannotStart(
         f"The servers run as the user {user.pw_name}, to whom {closed} is closed. "
         f"Choose a directory that {user.pw_name} can reach. {ELSEWHERE}"

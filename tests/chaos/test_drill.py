@@ -14,11 +14,11 @@ def test_every_promise_holds_while_processes_are_killed_at_random(fragile: Live)
         runs=20, kills=3, flushes=1, valkey_kills=1, pause=(0.1, 1.2), expiring=0.15, expire_seconds=5, end_seconds=100
     )
     with listening() as listener:
-        account = Drill(fragile, listener, plan).run()
-    assert account.broken == [], f"seed {plan.seed}"
+        report = Drill(fragile, listener, plan).run()
+    assert report.broken == [], f"seed {plan.seed}"
     # A start that was not answered may have been one all the same.
-    assert account.started == account.finished >= 20
-    assert sum(listener.heard.values()) > 0
+    assert report.started == report.finished >= 20
+    assert sum(listener.received.values()) > 0
 
 
 def test_a_drill_of_no_runs_is_refused() -> None:

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
-from aip.launcher.private_server import eventually, says
+from aip.launcher.private_server import eventually, has_in_command_line
 from hitl import approvals
 from hitl.argument_schema import MAX_CHARACTERS
 from hitl.call import edits
@@ -203,7 +203,9 @@ def test_a_long_check_of_arguments_keeps_nobody_from_the_request(alice: User, bo
 
 
 def checker() -> psutil.Process | None:
-    return next((child for child in psutil.Process().children() if says(child, "hitl.schema_process")), None)
+    return next(
+        (child for child in psutil.Process().children() if has_in_command_line(child, "hitl.schema_process")), None
+    )
 
 
 # More time

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from aip.drill.drill import Drill, Plan
 from aip.drill.listener import listening
-from aip.drill.report import Account
+from aip.drill.report import Report
 from aip.launcher.private_server import running
 
 SHOWN = 10
@@ -33,22 +33,22 @@ class Command(BaseCommand):
             raise CommandError("--runs takes a whole number from 1.")
         plan = Plan(runs=runs) if seed is None else Plan(runs=runs, seed=seed)
         try:
-            account, kept = self._drilled(plan)
+            report, kept = self._drill(plan)
         except AssertionError as e:
             raise CommandError(f"The drill came to no end: {e}", returncode=1) from e
-        self._report(account, plan)
-        if account.broken:
+        self._print(report, plan)
+        if report.broken:
             raise CommandError(f"The promise was broken. The server's log is kept as {kept}.", returncode=1)
 
-    def _drilled(self, plan: Plan) -> tuple[Account, str]:
-        """What it cost, and the server's log where that was too much."""
+    def _drill(self, plan: Plan) -> tuple[Report, str]:
+        """The report, and a copy of the server's log if the promise was broken."""
         # A short lease, so that the drill is not mostly waiting.
         with listening() as listener, running(HITL_HOLD_SECONDS="2", AIP_LEASE_SECONDS="5") as server:
-            account = self._watched(Drill(server, listener, plan, tqdm.write))
+            report = self._run(Drill(server, listener, plan, tqdm.write))
             log = server.data_dir.with_suffix(".log")
-            return account, shutil.copy(log, f"{log.stem}.log") if account.broken else ""
+            return report, shutil.copy(log, f"{log.stem}.log") if report.broken else ""
 
-    def _watched(self, drill: Drill) -> Account:
+    def _run(self, drill: Drill) -> Report:
         over = threading.Event()
 
         def watch() -> None:
@@ -65,18 +65,18 @@ class Command(BaseCommand):
             over.set()
             watching.join(5)
 
-    def _report(self, account: Account, plan: Plan) -> None:
-        figures = {
-            "started": account.started,
-            "finished": account.finished,
-            "asked again": account.asked_again,
-            "lost": len(account.lost),
-            "run twice": len(account.run_twice),
-            "against a decision": len(account.against),
+    def _print(self, report: Report, plan: Plan) -> None:
+        counts = {
+            "started": report.started,
+            "finished": report.finished,
+            "asked again": report.asked_again,
+            "lost": len(report.lost),
+            "run twice": len(report.run_twice),
+            "against a decision": len(report.against),
         }
-        for name, figure in figures.items():
-            self.stdout.write(f"{name:20}{figure:>8}")
-        answers = ", ".join(f"{answer}: {number}" for answer, number in sorted(account.answers.items()))
+        for name, count in counts.items():
+            self.stdout.write(f"{name:20}{count:>8}")
+        answers = ", ".join(f"{answer}: {number}" for answer, number in sorted(report.answers.items()))
         self.stdout.write(f"what clients were answered, who may have tried again: {answers}; seed {plan.seed}")
-        for line in account.broken[:SHOWN]:
+        for line in report.broken[:SHOWN]:
             self.stderr.write(line)

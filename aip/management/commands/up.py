@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from aip.launcher import embedded, processes
-from aip.launcher.data_dir import CannotStart, claim
+from aip.launcher.data_dir import CannotStart, lock_data_dir
 from aip.launcher.supervisor import Child, say, stop, tend
 
 MANAGE = settings.BASE_DIR / "manage.py"
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         data_dir = data_dir.absolute()
         try:
             address, port = find_address(host, port)
-            with claim(data_dir):
+            with lock_data_dir(data_dir):
                 run(data_dir, address, port, demo=demo)
         except CannotStart as e:
             raise CommandError(str(e)) from None
@@ -62,7 +62,7 @@ class Command(BaseCommand):
 
 def run(data_dir: Path, address: str, port: int, *, demo: bool) -> None:
     """Start everything and keep it running until a signal comes."""
-    end_left_overs(data_dir)
+    end_left_over_children(data_dir)
     env = environment(data_dir)
     family: list[Child] = []
     try:
@@ -70,7 +70,7 @@ def run(data_dir: Path, address: str, port: int, *, demo: bool) -> None:
         migrate(data_dir, env)
         start_ours(family, env, address, port)
         await_health(family, address, port)
-        announce(data_dir, address, port)
+        print_addresses(data_dir, address, port)
         if demo:
             run_demo(family, env)
         while True:
@@ -101,7 +101,7 @@ def find_address(host: str, port: int) -> tuple[str, int]:
         ) from e
 
 
-def end_left_overs(data_dir: Path) -> None:
+def end_left_over_children(data_dir: Path) -> None:
     """What an `up` on this directory left when it was killed; we hold its lock, so there is no other."""
 
     def is_left_over(process: psutil.Process) -> bool:
@@ -116,21 +116,21 @@ def environment(data_dir: Path) -> dict[str, str]:
     return {
         **os.environ,
         "AIP_DATA_DIR": str(data_dir),
-        "DATABASE_URL": given("DATABASE_URL") or embedded.database_url(data_dir),
-        "REDIS_URL": given("REDIS_URL") or embedded.redis_url(data_dir),
+        "DATABASE_URL": from_environment("DATABASE_URL") or embedded.database_url(data_dir),
+        "REDIS_URL": from_environment("REDIS_URL") or embedded.redis_url(data_dir),
         "DJANGO_SETTINGS_MODULE": os.environ.get("DJANGO_SETTINGS_MODULE", "aip.settings"),
         MARK: str(data_dir),
     }
 
 
-def given(name: str) -> str:
+def from_environment(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
 def start_servers(data_dir: Path, family: list[Child]) -> None:
-    if not given("DATABASE_URL"):
+    if not from_environment("DATABASE_URL"):
         family.append(Child("PostgreSQL", partial(embedded.start_postgres, data_dir), embedded.STOP_STEPS))
-    if not given("REDIS_URL"):
+    if not from_environment("REDIS_URL"):
         family.append(Child("Valkey", partial(embedded.start_valkey, data_dir), embedded.STOP_STEPS))
     for child in family:
         child.begin()
@@ -144,7 +144,7 @@ def migrate(data_dir: Path, env: dict[str, str]) -> None:
         process = processes.spawn(command, cwd=settings.BASE_DIR, env=env, output=output)
     status = processes.finish(process, MIGRATE_SECONDS)
     if status != 0:
-        raise CannotStart(f"The database cannot be migrated: {embedded.told(log, written)}")
+        raise CannotStart(f"The database cannot be migrated: {embedded.last_log_lines(log, written)}")
 
 
 def start_ours(family: list[Child], env: dict[str, str], address: str, port: int) -> None:
@@ -189,19 +189,19 @@ def reachable(address: str) -> str:
     return ANY_ADDRESS.get(address, address)
 
 
-def announce(data_dir: Path, address: str, port: int) -> None:
+def print_addresses(data_dir: Path, address: str, port: int) -> None:
     name = reachable(address)
     base = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
     say(f"REST API  {base}/")
     say(f"Console   {base}/admin/   user: operator")
     say(f"API docs  {base}/docs/")
-    say(f"API key                   {where('AIP_MASTER_API_KEY', data_dir / 'master-api-key')}")
-    say(f"Operator's first password {where('AIP_OPERATOR_PASSWORD', data_dir / 'operator-password')}")
+    say(f"API key                   {where_to_find('AIP_MASTER_API_KEY', data_dir / 'master-api-key')}")
+    say(f"Operator's first password {where_to_find('AIP_OPERATOR_PASSWORD', data_dir / 'operator-password')}")
     say("Ctrl-C stops everything.")
 
 
-def where(variable: str, path: Path) -> str:
-    return f"the value of {variable}" if given(variable) else f"in {path}"
+def where_to_find(variable: str, path: Path) -> str:
+    return f"the value of {variable}" if from_environment(variable) else f"in {path}"
 
 
 def run_demo(family: list[Child], env: dict[str, str]) -> None:
