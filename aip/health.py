@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from agents.runs import heartbeats
 from aip.core import openapi
-from aip.core.errors import Unavailable
+from aip.core.exceptions import Unavailable
 
 NAMES = {"worker": "no worker is alive", "sweep": "no sweep is alive"}
 

@@ -2,14 +2,15 @@
 
 from typing import Any
 
+from aip.core.exceptions import Conflict, Invalid, NotFound
 from hitl.models import SHORT_SEAL, ApprovalRequest, Status
 
 
-class UnknownRequest(LookupError):
+class UnknownRequest(NotFound):
     """No approval request has this id."""
 
 
-class AlreadyClosed(Exception):
+class AlreadyClosed(Conflict):
     """The request was decided or ran out of time before; says who, what and when."""
 
     def __init__(self, request: ApprovalRequest) -> None:
@@ -17,7 +18,7 @@ class AlreadyClosed(Exception):
         super().__init__(describe_closing(request))
 
 
-class StaleSeal(Exception):
+class StaleSeal(Conflict):
     """What is pending is not the call that the decision names."""
 
     def __init__(self, request: ApprovalRequest, seal: str) -> None:
@@ -28,15 +29,16 @@ class StaleSeal(Exception):
         )
 
 
-class InvalidDecision(ValueError):
+class InvalidDecision(Invalid):
     """What was given does not go together, or is not what the tool takes.
 
     `errors` says what is wrong by field; those of `arguments` by the name of the argument.
     """
 
+    errors: dict[str, Any]
+
     def __init__(self, **errors: Any) -> None:
-        self.errors: dict[str, Any] = errors
-        super().__init__("; ".join(f"{field}: {why}" for field, why in errors.items()))
+        super().__init__(errors)
 
 
 def describe_closing(request: ApprovalRequest) -> str:

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from agents.catalog import configs, model_choice, model_names, names, subagents
 from agents.models import Agent, Tool
-from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
+from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, checked
 from aip.core.ids import is_uuid
 
 
@@ -112,23 +112,23 @@ class AgentInputSerializer(serializers.Serializer[Any]):
 
     def validate_agents(self, value: list[str] | None) -> list[Agent]:
         of = self.instance.pk if self.instance is not None else None
-        return accepted(lambda ids: subagents.chosen(ids, of=of), value or [])
+        return checked(lambda ids: subagents.chosen(ids, of=of), value or [])
 
     def validate_mcps(self, value: list[str] | None) -> None:
         if value:
             raise serializers.ValidationError(f"There is no MCP with the id {value[0]}; this server has none.")
 
     def validate_agent_config(self, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        accepted(configs.check_agent_config, value or {})
+        checked(configs.check_agent_config, value or {})
         return value
 
     def validate_tool_configs(self, value: dict[str, Any] | None) -> dict[str, Any]:
-        accepted(configs.check_tool_configs, value or {})
-        return accepted(configs.by_tool_id, value or {})
+        checked(configs.check_tool_configs, value or {})
+        return checked(configs.by_tool_id, value or {})
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        accepted(self._check_names, attrs)
-        accepted(lambda given: model_choice.settle(given, self.instance, partial=self.partial), attrs)
+        checked(self._check_names, attrs)
+        checked(lambda given: model_choice.settle(given, self.instance, partial=self.partial), attrs)
         return attrs
 
     def _check_names(self, attrs: dict[str, Any]) -> None:

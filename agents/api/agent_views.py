@@ -11,10 +11,8 @@ from agents.api.agent_serializers import AgentInputSerializer, AgentSerializer
 from agents.api.openapi import FILTERS, PAGING
 from agents.api.params import MAX_NUMBER, MAX_PAGE, agents_asked_for, envelope, figures, given, whole
 from agents.catalog import agents as agent_catalog
-from agents.catalog import configs, names
 from agents.models import Agent
 from aip.core import openapi
-from aip.core.errors import Conflict
 
 
 def _shown(agent: Agent, message: str = "ok") -> dict[str, Any]:
@@ -134,8 +132,4 @@ class AgentRestore(APIView):
     )
     def post(self, request: Request, agent_id: str) -> Response:
         """Bring a deleted agent back, without the tools that were deleted meanwhile."""
-        try:
-            agent = agent_catalog.restore(agent_id)
-        except (names.NamesClash, configs.Invalid) as e:
-            raise Conflict(str(e)) from e
-        return Response(_shown(agent, "Agent restored"))
+        return Response(_shown(agent_catalog.restore(agent_id), "Agent restored"))

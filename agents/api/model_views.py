@@ -1,7 +1,6 @@
 """REST for what agents may name besides tools: models, and MCP servers, of which there are none."""
 
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -10,6 +9,7 @@ from agents.api.openapi import EMPTY, MODELS, OFFSET
 from agents.api.params import MAX_NUMBER, envelope, given, whole
 from agents.catalog import model_names
 from aip.core import openapi
+from aip.core.exceptions import NotFound
 
 MAX_MODELS = 1000
 

@@ -9,26 +9,26 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import load_handler
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
-from rest_framework.exceptions import ParseError, ValidationError
 
 from agents.runs.attachments import Attachment
+from aip.core.exceptions import Invalid, Unreadable
+from aip.core.json_input import read_json
 from aip.core.jsonb import storable
-from aip.core.parsers import read_json
 
 # Sent as JSON within their parts.
 JSON_FIELDS = ("chat_history", "pii_mapping", "runtime_config")
 
 
 def read(body: bytes, content_type: str) -> tuple[dict[str, Any], list[Attachment]]:
-    """The fields of a run and its files. Raises ParseError and ValidationError, which name the field."""
+    """The fields of a run and its files. Raises Unreadable and Invalid, which name the field."""
     meta = {"CONTENT_TYPE": content_type, "CONTENT_LENGTH": len(body)}
     handlers = [load_handler(handler, HttpRequest()) for handler in settings.FILE_UPLOAD_HANDLERS]
     try:
         fields, files = MultiPartParser(meta, BytesIO(body), handlers, "utf-8").parse()
     except (MultiPartParserError, SuspiciousOperation) as e:
-        raise ParseError(f"The form cannot be read: {e}") from None
+        raise Unreadable(f"The form cannot be read: {e}") from None
     if "files" in fields:
-        raise ValidationError({"files": "Each of these parts must be a file with a file name."})
+        raise Invalid({"files": "Each of these parts must be a file with a file name."})
     data: dict[str, Any] = {name: fields[name] for name in fields}
     for name in JSON_FIELDS:
         if text := data.pop(name, ""):

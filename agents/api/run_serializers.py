@@ -7,7 +7,7 @@ from rest_framework import serializers
 from agents.catalog import configs
 from agents.models import Run, RunStatus
 from agents.runs import queries
-from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, accepted
+from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, checked
 
 RUN_TYPES = ("manual", "schedule")
 WIRE_STATUSES = tuple(queries.STATUSES)
@@ -37,7 +37,7 @@ class RunInputSerializer(serializers.Serializer[Any]):
             if not isinstance(given.get(key, {}), dict):
                 raise serializers.ValidationError(f"{key} must be an object.")
         if "tool_configs" in given:
-            given["tool_configs"] = accepted(configs.by_tool_id, given["tool_configs"])
+            given["tool_configs"] = checked(configs.by_tool_id, given["tool_configs"])
         return given
 
     def fields_of_run(self) -> dict[str, Any]:

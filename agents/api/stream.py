@@ -19,18 +19,16 @@ from rest_framework.exceptions import (
     MethodNotAllowed,
     ParseError,
     PermissionDenied,
-    ValidationError,
 )
 
 from agents.api import multipart
 from agents.api.run_serializers import RunInputSerializer
 from agents.api.subscription import POLL_SECONDS, heard_of
-from agents.catalog import configs
 from agents.models import ENDED, Run, RunEvent
 from agents.runs import attachments, events, lifecycle
 from aip.core import auth, errors
 from aip.core.db import AWAY, borrowed_connection
-from aip.core.parsers import read_object
+from aip.core.json_input import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -123,12 +121,8 @@ def _start(method: str, headers: Headers, agent_id: str, body: bytes) -> tuple[U
     serializer = RunInputSerializer(data=data)
     serializer.is_valid(raise_exception=True)
     attachments.check(files)
-    try:
-        fields = serializer.fields_of_run()
-        return lifecycle.start(agent_id, **fields, files=files, requester=user.get_username()).pk, 0
-    except configs.Invalid as e:
-        # Without one it is the agent itself that does not fit together any more.
-        raise ValidationError({"runtime_config": str(e)} if fields["runtime_config"] else str(e)) from e
+    fields = serializer.fields_of_run()
+    return lifecycle.start(agent_id, **fields, files=files, requester=user.get_username()).pk, 0
 
 
 def _read(body: bytes, content_type: str) -> tuple[dict[str, Any], list[attachments.Attachment]]:

@@ -1,10 +1,8 @@
 """REST for tools. A view checks, calls one verb, and renders."""
 
-from collections.abc import Callable
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,36 +18,20 @@ from agents.api.tool_serializers import (
     ToolUploadSerializer,
 )
 from agents.catalog import agents as agent_catalog
-from agents.catalog import names
 from agents.catalog import tools as tool_catalog
 from agents.models import Tool
-from agents.sandbox.client import SandboxUnavailable
-from agents.sandbox.manifest import ToolRejected
 from aip.core import openapi
-from aip.core.errors import Conflict, Unavailable
+from aip.core.exceptions import Invalid, NotFound
 
 
 def _shown(tool: Tool, message: str = "ok") -> Response:
     return Response(envelope(ToolSerializer(tool, context={"account_id": agent_catalog.account_id()}).data, message))
 
 
-def _done(verb: Callable[..., Tool], *args: Any, **fields: Any) -> Tool:
-    """What `verb` gives, or its refusal as an answer."""
-    agent_catalog.account_id()
-    try:
-        return verb(*args, **fields)
-    except ToolRejected as e:
-        raise ValidationError({"file" if "source" in fields else "non_field_errors": str(e)}) from e
-    except (tool_catalog.NameTaken, names.NamesClash) as e:
-        raise Conflict(str(e)) from e
-    except SandboxUnavailable as e:
-        raise Unavailable(str(e)) from e
-
-
 def _uploaded(request: Request, serializer: ToolUploadSerializer) -> dict[str, Any]:
     """The one file of a form and its other fields, as the toolbox takes them."""
     if len(request.FILES.getlist("file")) > 1:
-        raise ValidationError({"file": "Send one file; each tool is an upload of its own."})
+        raise Invalid({"file": "Send one file; each tool is an upload of its own."})
     serializer.is_valid(raise_exception=True)
     fields = dict(serializer.validated_data)
     file = fields.pop("file")
@@ -92,7 +74,8 @@ class ToolUpload(APIView):
         """Upload a Python file with one LangChain tool class."""
         form = _uploaded(request, ToolUploadSerializer(data=request.data))
         unsaid: dict[str, Any] = {"name": None, "description": None, "tags": []}
-        return _shown(_done(tool_catalog.upload, **unsaid | form), "Tool uploaded")
+        agent_catalog.account_id()  # read before the write, see there
+        return _shown(tool_catalog.upload(**unsaid | form), "Tool uploaded")
 
 
 class ToolUploadAgain(APIView):
@@ -111,7 +94,7 @@ class ToolUploadAgain(APIView):
         409 where an agent would come to have two tools that call themselves alike.
         """
         form = _uploaded(request, ToolReuploadSerializer(data=request.data))
-        return _shown(_done(tool_catalog.upload_again, tool_id, **form), "Tool updated")
+        return _shown(tool_catalog.upload_again(tool_id, **form), "Tool updated")
 
 
 class ToolDetail(APIView):
@@ -136,7 +119,7 @@ class ToolDetail(APIView):
         """Change what is said of a tool; what is not sent stays. `PUT /tools/{tool_id}/upload` changes its code."""
         serializer = ToolInputSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return _shown(_done(tool_catalog.change, tool_id, **serializer.fields_of_tool()), "Tool updated")
+        return _shown(tool_catalog.change(tool_id, **serializer.fields_of_tool()), "Tool updated")
 
     @extend_schema(
         operation_id="tools_delete",

@@ -9,11 +9,11 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
-from rest_framework.exceptions import NotFound
 
 from agents.catalog import subagents
 from agents.catalog.names import check_names, tools_of
 from agents.models import Agent, AgentTool, Installation, SubAgent, Tool
+from aip.core.exceptions import Conflict, Invalid, NotFound
 from aip.core.ids import is_uuid
 
 
@@ -111,12 +111,15 @@ def delete(agent_id: str) -> None:
 def restore(agent_id: str) -> Agent:
     """A deleted agent as it was, without the tools that are gone; one that is not deleted as it is.
 
-    Raises NotFound, NamesClash, configs.Invalid.
+    Raises NotFound, and Conflict if it no longer fits with its tools and the other agents.
     """
     with account_locked():
         agent = _found(listed(include_deleted=True), agent_id)
         if agent.deleted_at is not None:
             check_names(tools_of(agent))
             Agent.objects.filter(pk=agent.pk).update(deleted_at=None, updated_at=Now())
-            subagents.check_again(agent)
+            try:
+                subagents.check_again(agent)
+            except Invalid as e:
+                raise Conflict(str(e)) from e
         return living(agent_id)

@@ -6,6 +6,7 @@ from uuid import UUID
 from django.conf import settings
 
 from agents.catalog.model_names import HYPERPARAMETERS
+from aip.core.exceptions import Invalid
 from aip.core.ids import is_uuid
 
 # What `tool_configs[<id>]` means to the server; its other entries go to the tool class as fields.
@@ -16,10 +17,6 @@ MAX_TOOL_TIMEOUT_SECONDS = 3600
 MIN_HITL_TIMEOUT_SECONDS = 0.001
 
 Config = dict[str, Any]
-
-
-class Invalid(ValueError):
-    """A setting is wrong; names it and says what it may be."""
 
 
 def _is_number(value: Any) -> bool:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from agents.catalog import model_names
-from agents.catalog.configs import Config, Invalid
+from agents.catalog.configs import Config
 from agents.models import Agent
+from aip.core.exceptions import Invalid
 
 # What in `agent_config` names a model, or goes with its name.
 KEYS = ("lm_provider", "lm_name", "lm_base_url", "language_model")

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterable
 
-from agents.catalog.configs import Invalid
 from agents.models import Agent, AgentTool, Tool
 from agents.sandbox.manifest import MAX_TOOL_NAME
+from aip.core.exceptions import Conflict
 
 NO_TOOL_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-class NamesClash(Invalid):
+class NamesClash(Conflict):
     """Two tools or sub-agents of one agent have the same name for its model; names them."""
 
 

@@ -9,25 +9,31 @@ from agents.catalog import configs, model_choice, model_names, names, subagents
 from agents.catalog.toolspec import ToolSpec
 from agents.models import Agent, AgentTool, Tool, ToolVersion
 from aip.core.db import one_moment
+from aip.core.exceptions import Invalid
 
 Spec = dict[str, Any]
 
 
 def freeze(agent_id: str, runtime_config: dict[str, Any]) -> Spec:
-    """The spec of a run of an agent, that of each sub-agent within its leader's. Raises NotFound, configs.Invalid.
+    """The spec of a run of an agent, with that of each sub-agent inside its leader's. Raises NotFound, Invalid.
 
-    A sub-agent has its own settings and what `runtime_config` says under its own id. All is read as of one moment:
-    the tools of after a change beside the `tool_configs` of before it would be tools without their gates.
+    A sub-agent has its own settings and what `runtime_config` says under its own id. Everything is read in one
+    snapshot of the database: tools from after a change beside `tool_configs` from before it would run without their
+    gates.
     """
-    with one_moment():
-        agent = agent_catalog.living(agent_id)
-        sub_agents = subagents.of(agent)
-        team = {agent.pk: sub_agents}
-        if sub_agents:
-            team |= subagents.check(agent.pk, sub_agents)
-        tools = _tools(team)
-    override = configs.merged(runtime_config, _entry_of(agent, runtime_config))
-    return _freeze(agent, override, team, tools, runtime_config)
+    try:
+        with one_moment():
+            agent = agent_catalog.living(agent_id)
+            sub_agents = subagents.of(agent)
+            team = {agent.pk: sub_agents}
+            if sub_agents:
+                team |= subagents.check(agent.pk, sub_agents)
+            tools = _tools(team)
+        override = configs.merged(runtime_config, _entry_of(agent, runtime_config))
+        return _freeze(agent, override, team, tools, runtime_config)
+    except (Invalid, names.NamesClash) as e:
+        # Without a `runtime_config` the agent itself does not fit together any more.
+        raise Invalid({"runtime_config": str(e)} if runtime_config else str(e)) from e
 
 
 def _tools(team: subagents.Team) -> dict[UUID, list[Tool]]:
@@ -72,15 +78,13 @@ def _entry_of(agent: Agent, runtime_config: dict[str, Any]) -> dict[str, Any]:
     """What `runtime_config` says under the agent's own id, however that is spelled (contract 3.4.1). Raises Invalid."""
     found = [value for key, value in runtime_config.items() if _names(key, agent.pk)]
     if len(found) > 1:
-        raise configs.Invalid(f"It names the agent {agent.pk} twice; name it once.")
+        raise Invalid(f"It names the agent {agent.pk} twice; name it once.")
     for entry in found:
         parts = (
             [entry.get(key) or {} for key in ("agent_config", "tool_configs")] if isinstance(entry, dict) else [None]
         )
         if not all(isinstance(part, dict) for part in parts):
-            raise configs.Invalid(
-                f"{agent.pk} must be an object with agent_config and tool_configs, which are objects."
-            )
+            raise Invalid(f"{agent.pk} must be an object with agent_config and tool_configs, which are objects.")
     return found[0] if found else {}
 
 

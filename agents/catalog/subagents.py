@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from agents.catalog.configs import Invalid
 from agents.catalog.names import check_names, tools_of
 from agents.models import Agent, SubAgent
+from aip.core.exceptions import Invalid
 from aip.core.ids import is_uuid
 
 # Levels of agents, the one that is run included. Each is a part of its calls' `checkpoint_ns`, of which events' keys
@@ -59,7 +59,10 @@ def check(agent_id: UUID | None, agents: list[Agent]) -> Team:
 
 
 def check_again(agent: Agent) -> None:
-    """Whether an agent that is restored still fits with those whom it leads, and who lead it. Raises Invalid."""
+    """Whether an agent that is restored still fits with its sub-agents, and with the agents that it is one of.
+
+    Raises Invalid, NamesClash.
+    """
     check(agent.pk, of(agent))
     for each in (agent, *Agent.objects.filter(sub_agents__sub_agent=agent, deleted_at=None)):
         check_names(tools_of(each), of(each))

@@ -9,14 +9,15 @@ from uuid import UUID
 from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from rest_framework.exceptions import NotFound
 
 from agents.catalog import agents as agent_catalog
 from agents.catalog import names
 from agents.models import AgentTool, SubAgent, Tool, ToolVersion
 from agents.sandbox import client as sandbox
+from agents.sandbox.client import SandboxUnavailable
 from agents.sandbox.manifest import ToolRejected
 from aip.core.db import borrowed_connection
+from aip.core.exceptions import Conflict, Invalid, NotFound, Unavailable
 from aip.core.ids import is_uuid
 from hitl import cancellations
 
@@ -30,12 +31,15 @@ class ToolGone(Exception):
         super().__init__("This tool was deleted, so the call did not run. Go on without it.")
 
 
-class NameTaken(Exception):
+class InvalidTool(Invalid):
+    """A file cannot become a tool, or a text does not fit; says what to change."""
+
+
+class NameTaken(Conflict):
     """Another living tool has the name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"A tool named {name!r} exists already: give yours another name.")
-        self.name = name
 
 
 def all_living() -> QuerySet[Tool]:
@@ -86,7 +90,7 @@ def upload(
     description: str | None,
     tags: list[str],
 ) -> Tool:
-    """Raises ToolRejected, NameTaken, SandboxUnavailable; nothing is written then."""
+    """Raises InvalidTool, NameTaken, Unavailable; nothing is written then."""
     current = _describe(source, file_name)
     tool = Tool(
         name=(name or "").strip() or current.tool_name,
@@ -107,7 +111,7 @@ def change(tool_id: str, **fields: Any) -> Tool:
     """Change what its uploader says of a tool; no field at all changes nothing.
 
     `fields` are name, framework, version, description and tags; a description that is empty becomes the class's.
-    Raises NotFound, ToolRejected, NameTaken.
+    Raises NotFound, InvalidTool, NameTaken.
     """
     with agent_catalog.account_locked():
         tool = living(tool_id)
@@ -119,7 +123,7 @@ def change(tool_id: str, **fields: Any) -> Tool:
 def upload_again(tool_id: str, *, source: bytes, file_name: str, **fields: Any) -> Tool:
     """A new version of a tool, for later runs, and what `change` changes. Those under way keep the version they have.
 
-    Raises NotFound, ToolRejected, NameTaken, SandboxUnavailable, roster.NamesClash; nothing is written then.
+    Raises NotFound, InvalidTool, NameTaken, Unavailable, NamesClash; nothing is written then.
     """
     living(tool_id)
     current = _describe(source, file_name)
@@ -188,11 +192,16 @@ def _check_agents_of(tool: Tool, tool_name: str) -> None:
 
 
 def _describe(source: bytes, file_name: str) -> ToolVersion:
-    """Not saved yet: the file runs while no transaction is open."""
-    text = _decode(source)
-    with borrowed_connection():
-        pass  # nobody else has to wait for the connection of a request whose file takes its time
-    made = sandbox.describe(text)
+    """Not saved yet: the file runs while no transaction is open. Raises InvalidTool, Unavailable."""
+    try:
+        text = _decode(source)
+        with borrowed_connection():
+            pass  # others can use the request's connection while its file runs
+        made = sandbox.describe(text)
+    except ToolRejected as e:
+        raise InvalidTool({"file": str(e)}) from e
+    except SandboxUnavailable as e:
+        raise Unavailable(str(e)) from e
     version = ToolVersion(
         digest=_digest(source),
         file_name=file_name,
@@ -221,13 +230,13 @@ def _decode(source: bytes) -> str:
 
 
 def _check_texts(row: Tool | ToolVersion) -> None:
-    """What would not fit into the row's columns."""
+    """Raises InvalidTool for a text that would not fit into its column."""
     for field in row._meta.fields:
         for text in _texts(getattr(row, field.attname)):
             if field.max_length and len(text) > field.max_length:
-                raise ToolRejected(f"{field.name} is longer than {field.max_length} characters.")
+                raise InvalidTool(f"{field.name} is longer than {field.max_length} characters.")
             if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-                raise ToolRejected(f"{field.name} must not hold NUL or unpaired surrogates.")
+                raise InvalidTool(f"{field.name} must not hold NUL or unpaired surrogates.")
 
 
 def _texts(value: object) -> list[str]:

@@ -8,8 +8,8 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
 from agents.loop.engine import MAX_CALLS, StepLimitReached
 from agents.runs import events
+from aip.core.json_input import MAX_DEPTH, is_deeper_than
 from aip.core.jsonb import storable
-from aip.core.parsers import MAX_DEPTH, is_deeper_than
 from hitl.call import edits
 from hitl.models import ApprovalRequest, Status
 

@@ -5,10 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rest_framework.exceptions import ValidationError
-
 from agents.models import Run, RunFile
-from aip.core.errors import TooLarge
+from aip.core.exceptions import Invalid, TooLarge
 
 MAX_FILES = 10
 MAX_FILE_BYTES = 4 * 1024**2
@@ -35,9 +33,9 @@ class Attachment:
 
 
 def check(files: Sequence[Attachment]) -> None:
-    """Raises ValidationError for too many, TooLarge for one that is too large."""
+    """Raises Invalid for too many, TooLarge for one that is too large."""
     if len(files) > MAX_FILES:
-        raise ValidationError({"files": f"There are {len(files)} files; at most {MAX_FILES} can come with a run."})
+        raise Invalid({"files": f"There are {len(files)} files; at most {MAX_FILES} can come with a run."})
     for file in files:
         if len(file.content) > MAX_FILE_BYTES:
             raise TooLarge(

@@ -13,7 +13,6 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
-from rest_framework.exceptions import NotFound
 
 from agents.catalog import model_names, snapshot
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, RunStatus
@@ -21,6 +20,7 @@ from agents.runs import attachments, broker, checkpoint_tables, events, heartbea
 from agents.runs.attachments import Attachment
 from agents.runs.attempts import Attempt, Lost, within_limit
 from aip.core.db import from_now
+from aip.core.exceptions import Conflict, NotFound
 from aip.core.ids import is_uuid
 from hitl import approvals, cancellations
 
@@ -39,7 +39,7 @@ HOW_IT_ENDED = {
 }
 
 
-class AlreadyEnded(Exception):
+class AlreadyEnded(Conflict):
     """The run has ended; the message says how and when."""
 
     def __init__(self, run: Run) -> None:
@@ -56,8 +56,7 @@ def start(
     files: Sequence[Attachment] = (),
     requester: str = "",
 ) -> Run:
-    """Write a run, its frozen spec and its first event, and queue it after the commit. Raises NotFound,
-    configs.Invalid.
+    """Write a run, its frozen spec and its first event, and queue it after the commit. Raises NotFound, Invalid.
 
     `requester` is the name of the user who starts it; those who decide its calls see it.
     """

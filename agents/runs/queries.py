@@ -3,10 +3,10 @@
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework.exceptions import NotFound
 
 from agents.models import Agent, Run, RunStatus
 from agents.runs import lifecycle
+from aip.core.exceptions import NotFound
 from aip.core.ids import is_uuid
 
 # The statuses of the API, which has none for waiting, and some that no run has here.

@@ -11,8 +11,10 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.views import defaults
-from rest_framework import exceptions, status
+from rest_framework import exceptions
 from rest_framework.views import set_rollback
+
+from aip.core.exceptions import Conflict, DomainError, Invalid, NotFound, TooLarge, Unavailable, Unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +33,15 @@ STALE_FORM = (
 )
 
 
-class Conflict(exceptions.APIException):
-    status_code = status.HTTP_409_CONFLICT
-    default_code = "conflict"
-
-
-class TooLarge(exceptions.APIException):
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_code = "too_large"
-
-
-class Unavailable(exceptions.APIException):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_code = "unavailable"
+# Status and `error` of each kind of refusal; a subclass stands before its base.
+REFUSALS: tuple[tuple[type[DomainError], int, str], ...] = (
+    (NotFound, 404, "not_found"),
+    (Conflict, 409, "conflict"),
+    (Unreadable, 400, "parse_error"),
+    (Invalid, 400, "validation_error"),
+    (TooLarge, 413, "too_large"),
+    (Unavailable, 503, "unavailable"),
+)
 
 
 def body(error: str, message: str) -> dict[str, Any]:
@@ -54,7 +52,7 @@ SERVER_ERROR = body("server_error", "Something went wrong here; the server's log
 
 
 def sentences(detail: Any, path: str = "") -> Iterator[str]:
-    """DRF's nested details as flat sentences, each with the path of the field that it is about."""
+    """Nested errors, as DRF has them, as flat sentences, each with the path of its field."""
     if isinstance(detail, dict):
         for key, value in detail.items():
             yield from sentences(value, path if key == "non_field_errors" else f"{path}.{key}".lstrip("."))
@@ -67,15 +65,24 @@ def sentences(detail: Any, path: str = "") -> Iterator[str]:
 
 
 def describe(exc: Exception) -> tuple[int, dict[str, Any]] | None:
-    """Status and body for an exception that has an answer; None for a defect of ours."""
-    if isinstance(exc, OperationalError | InterfaceError):
-        logger.error("The database cannot be reached: %s", type(exc).__name__)
-        return 503, body("unavailable", DATABASE_AWAY)
-    if not isinstance(exc, exceptions.APIException):
-        return None
-    codes = exc.get_codes()
-    code = codes if isinstance(codes, str) else "validation_error"
-    return exc.status_code, body(code, " ".join(islice(sentences(exc.detail), MAX_SENTENCES))[:MAX_MESSAGE])
+    """Status and body for an exception that has a response; None for a bug of the server."""
+    match exc:
+        case OperationalError() | InterfaceError():
+            logger.error("The database cannot be reached: %s", type(exc).__name__)
+            return 503, body("unavailable", DATABASE_AWAY)
+        case DomainError():
+            status, code = next((status, code) for kind, status, code in REFUSALS if isinstance(exc, kind))
+            return status, body(code, _message(exc.errors if isinstance(exc, Invalid) else str(exc)))
+        case exceptions.APIException():
+            codes = exc.get_codes()
+            code = codes if isinstance(codes, str) else "validation_error"
+            return exc.status_code, body(code, _message(exc.detail))
+        case _:
+            return None
+
+
+def _message(detail: Any) -> str:
+    return " ".join(islice(sentences(detail), MAX_SENTENCES))[:MAX_MESSAGE]
 
 
 def unsupported(media_type: str) -> exceptions.UnsupportedMediaType:

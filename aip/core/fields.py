@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 from rest_framework import serializers
 
+from aip.core.exceptions import Conflict, Invalid
+
 MAX_ITEMS = 10_000
 # More than any prompt; below the limit of a body.
 MAX_TEXT = 4_000_000
@@ -49,9 +51,9 @@ class Object(serializers.DictField):
     default_error_messages = {"not_a_dict": "This must be an object."}
 
 
-def accepted(check: Callable[[V], T], value: V) -> T:
-    """What `check` gives; its ValueError as the field's refusal."""
+def checked(check: Callable[[V], T], value: V) -> T:
+    """What `check` returns; a refusal that it raises becomes the field's validation error."""
     try:
         return check(value)
-    except ValueError as e:
+    except (Invalid, Conflict) as e:
         raise serializers.ValidationError(str(e)) from e

@@ -1,18 +1,14 @@
 """REST for approvals: what waits, deciding it, and giving it more time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import UUID
 
 from django.contrib.auth.models import User
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from aip.core import openapi
-from aip.core.errors import Conflict
 from hitl import approvals
 from hitl.api.serializers import (
     DecidedSerializer,
@@ -21,21 +17,8 @@ from hitl.api.serializers import (
     ExtensionSerializer,
     PendingSerializer,
 )
-from hitl.exceptions import AlreadyClosed, InvalidDecision, StaleSeal, UnknownRequest
+from hitl.exceptions import UnknownRequest
 from hitl.models import Source, Status
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """What the verbs refuse, as HTTP says it."""
-    try:
-        yield
-    except UnknownRequest as e:
-        raise NotFound(str(e)) from e
-    except (AlreadyClosed, StaleSeal) as e:
-        raise Conflict(str(e)) from e
-    except InvalidDecision as e:
-        raise ValidationError(e.errors) from e
 
 
 def _user(request: Request) -> User:
@@ -47,7 +30,7 @@ def _request_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise NotFound(f"No approval request has the id {text}.") from None
+        raise UnknownRequest(f"No approval request has the id {text}.") from None
 
 
 class Pending(APIView):
@@ -81,18 +64,17 @@ class Decide(APIView):
         serializer = DecisionSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         given = serializer.validated_data
-        with refusals():
-            decision = approvals.decide(
-                _request_id(given["request_id"]),
-                decision=Status(given["decision"]),
-                by=_user(request),
-                source=Source.API,
-                note=given.get("operator_input") or "",
-                client_run_id=given.get("run_id") or "",
-                arguments=given.get("arguments"),
-                answer=given.get("answer"),
-                seal=given.get("seal") or "",
-            )
+        decision = approvals.decide(
+            _request_id(given["request_id"]),
+            decision=Status(given["decision"]),
+            by=_user(request),
+            source=Source.API,
+            note=given.get("operator_input") or "",
+            client_run_id=given.get("run_id") or "",
+            arguments=given.get("arguments"),
+            answer=given.get("answer"),
+            seal=given.get("seal") or "",
+        )
         return Response(DecidedSerializer(decision).data)
 
 
@@ -110,6 +92,5 @@ class Extend(APIView):
         serializer = ExtensionSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         seconds = serializer.validated_data["seconds"]
-        with refusals():
-            extended = approvals.extend(_request_id(request_id), seconds=seconds, by=_user(request), source=Source.API)
+        extended = approvals.extend(_request_id(request_id), seconds=seconds, by=_user(request), source=Source.API)
         return Response(ExtendedSerializer(extended).data)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from rest_framework.exceptions import ParseError
-
+from aip.core.json_input import read_json
 from aip.core.jsonb import canonical, storable
-from aip.core.parsers import read_json
 from aip.core.text import INVISIBLE, visible
 from hitl.argument_schema import properties, required
 from hitl.schema_process import Errors, Schema
@@ -179,7 +177,7 @@ def _read_input(schema: Schema, field: ArgumentField, typed: str) -> Any:
         case InputKind.NUMBER:
             return _number(typed)
         case InputKind.JSON:
-            return _json(typed)
+            return read_json(typed.encode("utf-8", "surrogatepass"), "This")
         case _:
             if typed not in [value for value, _ in field.choices]:
                 raise ValueError("Choose one of the list.")
@@ -194,10 +192,3 @@ def _number(typed: str) -> int | float:
     if value in (float("inf"), float("-inf")):
         raise ValueError("This number is too large.")
     return value
-
-
-def _json(typed: str) -> Any:
-    try:
-        return read_json(typed.encode("utf-8", "surrogatepass"), "This")
-    except ParseError as e:
-        raise ValueError(str(e.detail)) from None

@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 
 from agents.catalog import agents as agent_catalog
-from agents.catalog import configs, snapshot
+from agents.catalog import snapshot
 from agents.models import Agent, Tool
+from aip.core.exceptions import Invalid
 from tests.agents.runs import BeforeStatement, upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("servers")]
@@ -61,5 +62,5 @@ def test_what_is_said_under_an_agents_id_is_heard_however_the_id_is_spelled(spel
 
 def test_an_agent_that_is_named_twice_in_different_spellings_is_refused() -> None:
     agent = asking("worker", [])
-    with pytest.raises(configs.Invalid, match=f"names the agent {agent.pk} twice"):
+    with pytest.raises(Invalid, match=f"names the agent {agent.pk} twice"):
         snapshot.freeze(str(agent.pk), {str(agent.pk): {}, agent.pk.hex: {}})

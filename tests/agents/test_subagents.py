@@ -11,12 +11,13 @@ from langchain_core.language_models import BaseChatModel
 
 from agents.api.agent_serializers import AgentInputSerializer
 from agents.catalog import agents as agent_catalog
-from agents.catalog import configs, model_names, names, subagents
+from agents.catalog import model_names, names, subagents
 from agents.catalog import tools as tool_catalog
 from agents.llm import chat_models
 from agents.llm.rehearsal import Rehearsal
 from agents.models import Agent, Run, RunEvent, RunStatus
 from agents.runs import attempts, lifecycle
+from aip.core.exceptions import Conflict, Invalid
 from hitl.models import ApprovalRequest, Execution
 from tests.agents.runs import (
     REPORTER,
@@ -283,7 +284,7 @@ def test_cycles_are_refused(worker: Agent) -> None:
 def test_a_cycle_that_was_made_behind_the_checks_starts_no_run(worker: Agent) -> None:
     top = leader(worker)
     worker.sub_agents.create(sub_agent=top, position=0)
-    with pytest.raises(configs.Invalid, match="its own sub-agent"):
+    with pytest.raises(Invalid, match="its own sub-agent"):
         start(agent_catalog.living(str(top.pk)))
     assert not Run.objects.exists()
 
@@ -295,7 +296,7 @@ def test_an_agent_that_would_be_its_own_sub_agent_by_now_is_not_restored(worker:
     assert errors([str(top.pk)], of=worker) == ""
     with agent_catalog.editing(str(worker.pk)) as agent:
         agent_catalog.change(agent, agents=[top])
-    with pytest.raises(configs.Invalid, match="its own sub-agent"):
+    with pytest.raises(Conflict, match="its own sub-agent"):
         agent_catalog.restore(str(middle.pk))
     assert not Agent.objects.filter(pk=middle.pk, deleted_at=None).exists()
     with agent_catalog.editing(str(worker.pk)) as agent:
@@ -308,7 +309,7 @@ def test_an_agent_with_a_tool_and_a_sub_agent_that_are_alike_by_now_is_not_resto
     top = agent_catalog.create(name="leader", tools=[tool], agents=[worker])
     agent_catalog.delete(str(top.pk))
     tool_catalog.upload_again(str(tool.pk), source=REPORTER.replace(b'"reporter"', b'"worker"'), file_name="tool.py")
-    with pytest.raises(configs.Invalid, match="cannot tell them apart"):
+    with pytest.raises(Conflict, match="cannot tell them apart"):
         agent_catalog.restore(str(top.pk))
     assert not Agent.objects.filter(pk=top.pk, deleted_at=None).exists()
 
@@ -318,7 +319,7 @@ def test_an_agent_whose_leader_has_a_tool_of_its_name_by_now_is_not_restored(wor
     agent_catalog.delete(str(worker.pk))
     with agent_catalog.editing(str(top.pk)) as agent:
         agent_catalog.change(agent, tools=[upload("worker")])
-    with pytest.raises(configs.Invalid, match="cannot tell them apart"):
+    with pytest.raises(Conflict, match="cannot tell them apart"):
         agent_catalog.restore(str(worker.pk))
     assert not Agent.objects.filter(pk=worker.pk, deleted_at=None).exists()
 

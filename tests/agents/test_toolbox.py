@@ -14,7 +14,6 @@ from agents.catalog import agents as agent_catalog
 from agents.catalog import names
 from agents.catalog import tools as tool_catalog
 from agents.models import Tool, ToolVersion
-from agents.sandbox.manifest import ToolRejected
 
 GREETING = (Path(__file__).resolve().parents[1] / "tools" / "greeting.py").read_bytes()
 
@@ -92,7 +91,7 @@ def test_of_two_uploads_at_once_one_wins():
     ],
 )
 def test_a_file_that_cannot_become_a_tool_leaves_nothing_behind(source, said):
-    with pytest.raises(ToolRejected, match=said):
+    with pytest.raises(tool_catalog.InvalidTool, match=said):
         upload(source)
     assert nothing_is_written()
 
@@ -108,7 +107,7 @@ def test_a_file_that_cannot_become_a_tool_leaves_nothing_behind(source, said):
     ],
 )
 def test_it_says_what_does_not_fit_in_the_form(form, said):
-    with pytest.raises(ToolRejected, match=re.escape(said)):
+    with pytest.raises(tool_catalog.InvalidTool, match=re.escape(said)):
         upload(**form)
     assert nothing_is_written()
 
