@@ -1,15 +1,14 @@
 """The JSON of agents: what comes in is checked here, what goes out has one shape."""
 
 from typing import Any
-from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents.catalog import configs, model_choice, model_names, names, subagents
+from agents.catalog import tools as tool_catalog
 from agents.models import Agent, Tool
 from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, checked
-from aip.core.ids import is_uuid
 
 
 class Reference(serializers.Serializer[Any]):
@@ -96,23 +95,11 @@ class AgentInputSerializer(serializers.Serializer[Any]):
         return value
 
     def validate_tools(self, value: list[str] | None) -> list[Tool]:
-        given = value or []
-        unknown = next((text for text in given if not is_uuid(text)), None)
-        ids = [] if unknown else list(dict.fromkeys(UUID(text) for text in given))
-        found = Tool.objects.filter(deleted_at=None).select_related("current").in_bulk(ids)
-        unknown = unknown or next((str(pk) for pk in ids if pk not in found), None)
-        if unknown:
-            raise serializers.ValidationError(f"There is no tool with the id {unknown}; upload it first.")
-        tools = [found[pk] for pk in ids]
-        try:
-            names.check_names(tools)
-        except names.NamesClash as e:
-            raise serializers.ValidationError(str(e)) from e
-        return tools
+        return checked(tool_catalog.from_ids, value or [])
 
     def validate_agents(self, value: list[str] | None) -> list[Agent]:
         of = self.instance.pk if self.instance is not None else None
-        return checked(lambda ids: subagents.chosen(ids, of=of), value or [])
+        return checked(lambda ids: subagents.from_ids(ids, of=of), value or [])
 
     def validate_mcps(self, value: list[str] | None) -> None:
         if value:

@@ -13,8 +13,8 @@ from django.db.models.functions import Now
 from agents.catalog import subagents
 from agents.catalog.names import check_names, tools_of
 from agents.models import Agent, AgentTool, Installation, SubAgent, Tool
-from aip.core.exceptions import Conflict, Invalid, NotFound
-from aip.core.ids import is_uuid
+from aip.core.exceptions import Conflict, Invalid
+from aip.core.ids import find, is_uuid, no_such
 
 
 @cache
@@ -38,15 +38,8 @@ def listed(*, include_deleted: bool) -> QuerySet[Agent]:
 
 
 def living(agent_id: str) -> Agent:
-    """Raises NotFound, also for an id that is no UUID."""
-    return _found(listed(include_deleted=False), agent_id)
-
-
-def _found(agents: QuerySet[Agent], agent_id: str) -> Agent:
-    agent = agents.filter(pk=agent_id).first() if is_uuid(agent_id) else None
-    if agent is None:
-        raise NotFound(f"There is no agent with the id {agent_id[:100]}.")
-    return agent
+    """Raises NotFound."""
+    return find(listed(include_deleted=False), "agent", agent_id)
 
 
 @contextmanager
@@ -105,7 +98,7 @@ def delete(agent_id: str) -> None:
     """Its runs go on, and stay to be read; its name is free. Raises NotFound."""
     deleted = is_uuid(agent_id) and Agent.objects.filter(pk=agent_id, deleted_at=None).update(deleted_at=Now())
     if not deleted:
-        raise NotFound(f"There is no agent with the id {agent_id[:100]}.")
+        raise no_such("agent", agent_id)
 
 
 def restore(agent_id: str) -> Agent:
@@ -114,7 +107,7 @@ def restore(agent_id: str) -> Agent:
     Raises NotFound, and Conflict if it no longer fits with its tools and the other agents.
     """
     with account_locked():
-        agent = _found(listed(include_deleted=True), agent_id)
+        agent = find(listed(include_deleted=True), "agent", agent_id)
         if agent.deleted_at is not None:
             check_names(tools_of(agent))
             Agent.objects.filter(pk=agent.pk).update(deleted_at=None, updated_at=Now())

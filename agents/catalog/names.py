@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from agents.models import Agent, AgentTool, Tool
+from agents.models import Agent, AgentTool, SubAgent, Tool
 from agents.sandbox.manifest import MAX_TOOL_NAME
 from aip.core.exceptions import Conflict
 
@@ -43,3 +43,23 @@ def check_names(tools: Iterable[Tool], agents: Iterable[Agent] = ()) -> None:
                 "a model cannot tell them apart. Rename one."
             )
         taken[name] = f"the sub-agent {agent.name}"
+
+
+def check_new_name(tool: Tool, new_name: str) -> None:
+    """Raises NamesClash where a living agent that has `tool` already calls something else `new_name`."""
+    alike = AgentTool.objects.filter(tool__current__tool_name=new_name, tool__deleted_at=None).exclude(tool=tool)
+    having = AgentTool.objects.filter(tool=tool, agent__deleted_at=None)
+    agent = having.filter(agent__in=alike.values("agent")).values_list("agent__name", flat=True).first()
+    if agent is not None:
+        raise NamesClash(
+            f"The agent {agent!r} has another tool that calls itself '{new_name}'; a model could not tell them apart. "
+            "Rename the class's tool, or take one of them from the agent."
+        )
+    led = SubAgent.objects.filter(agent__in=having.values("agent"), sub_agent__deleted_at=None)
+    for entry in led.select_related("agent", "sub_agent"):
+        if tool_name(entry.sub_agent) == new_name:
+            raise NamesClash(
+                f"The agent {entry.agent.name!r} has the sub-agent {entry.sub_agent.name!r}, which is called "
+                f"'{new_name}' as well; a model could not tell them apart. Rename the class's tool, or take one of "
+                "them from the agent."
+            )

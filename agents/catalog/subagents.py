@@ -5,7 +5,7 @@ from uuid import UUID
 from agents.catalog.names import check_names, tools_of
 from agents.models import Agent, SubAgent
 from aip.core.exceptions import Invalid
-from aip.core.ids import is_uuid
+from aip.core.ids import find_all
 
 # Levels of agents, the one that is run included. Each is a part of its calls' `checkpoint_ns`, of which events' keys
 # hold five.
@@ -21,15 +21,9 @@ def of(agent: Agent) -> list[Agent]:
     return [entry.sub_agent for entry in agent.sub_agents.all() if entry.sub_agent.deleted_at is None]
 
 
-def chosen(ids: list[str], *, of: UUID | None) -> list[Agent]:
+def from_ids(ids: list[str], *, of: UUID | None) -> list[Agent]:
     """The agents of these ids, as the sub-agents of the agent `of`, which may be new. Raises Invalid."""
-    unknown = next((text for text in ids if not is_uuid(text)), None)
-    wanted = [] if unknown else list(dict.fromkeys(UUID(text) for text in ids))
-    found = Agent.objects.filter(deleted_at=None).in_bulk(wanted) if wanted else {}
-    unknown = unknown or next((str(pk) for pk in wanted if pk not in found), None)
-    if unknown:
-        raise Invalid(f"There is no agent with the id {unknown[:100]}; create it first.")
-    agents = [found[pk] for pk in wanted]
+    agents = find_all(Agent.objects.filter(deleted_at=None), "agent", ids, "create it first")
     check(of, agents)
     return agents
 

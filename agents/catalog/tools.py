@@ -12,13 +12,13 @@ from django.db.models.functions import Now
 
 from agents.catalog import agents as agent_catalog
 from agents.catalog import names
-from agents.models import AgentTool, SubAgent, Tool, ToolVersion
+from agents.models import AgentTool, Tool, ToolVersion
 from agents.sandbox import client as sandbox
 from agents.sandbox.client import SandboxUnavailable
 from agents.sandbox.manifest import ToolRejected
 from aip.core.db import borrowed_connection
-from aip.core.exceptions import Conflict, Invalid, NotFound, Unavailable
-from aip.core.ids import is_uuid
+from aip.core.exceptions import Conflict, Invalid, Unavailable
+from aip.core.ids import find, find_all
 from hitl import cancellations
 
 MAX_SOURCE_BYTES = 1_000_000
@@ -48,11 +48,15 @@ def all_living() -> QuerySet[Tool]:
 
 
 def living(tool_id: str) -> Tool:
-    """Raises NotFound, also for an id that is no UUID."""
-    tool = all_living().filter(pk=tool_id).first() if is_uuid(tool_id) else None
-    if tool is None:
-        raise NotFound(f"There is no tool with the id {tool_id[:100]}.")
-    return tool
+    """Raises NotFound."""
+    return find(all_living(), "tool", tool_id)
+
+
+def from_ids(ids: list[str]) -> list[Tool]:
+    """The living tools of these ids, as the tools of one agent. Raises Invalid, NamesClash."""
+    tools = find_all(Tool.objects.filter(deleted_at=None).select_related("current"), "tool", ids, "upload it first")
+    names.check_names(tools)
+    return tools
 
 
 CODE = """
@@ -131,7 +135,7 @@ def upload_again(tool_id: str, *, source: bytes, file_name: str, **fields: Any) 
         tool = living(tool_id)
         is_the_classs = tool.description == tool.current.description
         before = {"description": "" if is_the_classs else tool.description}
-        _check_agents_of(tool, current.tool_name)
+        names.check_new_name(tool, current.tool_name)
         current.save(force_insert=True)
         tool.current = current
         _save(tool, **before | fields)
@@ -169,26 +173,6 @@ def _naming(tool: Tool) -> Iterator[None]:
         if "one_living_tool_per_name" in str(e):
             raise NameTaken(tool.name) from e
         raise
-
-
-def _check_agents_of(tool: Tool, tool_name: str) -> None:
-    """Whether a living agent has another tool, or a sub-agent, of the name `tool_name` already. Raises NamesClash."""
-    alike = AgentTool.objects.filter(tool__current__tool_name=tool_name, tool__deleted_at=None).exclude(tool=tool)
-    having = AgentTool.objects.filter(tool=tool, agent__deleted_at=None)
-    agent = having.filter(agent__in=alike.values("agent")).values_list("agent__name", flat=True).first()
-    if agent is not None:
-        raise names.NamesClash(
-            f"The agent {agent!r} has another tool that calls itself '{tool_name}'; a model could not tell them apart. "
-            "Rename the class's tool, or take one of them from the agent."
-        )
-    led = SubAgent.objects.filter(agent__in=having.values("agent"), sub_agent__deleted_at=None)
-    for entry in led.select_related("agent", "sub_agent"):
-        if names.tool_name(entry.sub_agent) == tool_name:
-            raise names.NamesClash(
-                f"The agent {entry.agent.name!r} has the sub-agent {entry.sub_agent.name!r}, which is called "
-                f"'{tool_name}' as well; a model could not tell them apart. Rename the class's tool, or take one of "
-                "them from the agent."
-            )
 
 
 def _describe(source: bytes, file_name: str) -> ToolVersion:

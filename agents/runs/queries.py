@@ -6,8 +6,7 @@ from django.db.models import QuerySet
 
 from agents.models import Agent, Run, RunStatus
 from agents.runs import lifecycle
-from aip.core.exceptions import NotFound
-from aip.core.ids import is_uuid
+from aip.core.ids import is_uuid, no_such
 
 # The statuses of the API, which has none for waiting, and some that no run has here.
 STATUSES = {
@@ -27,7 +26,7 @@ SHOWN = ("agent", "status", "input", "config", "created_at", "started_at", "comp
 def of_agent(agent_id: str, *, status: str | None, scheduled: bool) -> QuerySet[Run]:
     """The runs of an agent, who may be deleted by now, newest first. No run is scheduled. Raises NotFound."""
     if not is_uuid(agent_id) or not Agent.objects.filter(pk=agent_id).exists():
-        raise NotFound(f"There is no agent with the id {agent_id[:100]}.")
+        raise no_such("agent", agent_id)
     found = Run.objects.filter(agent_id=UUID(agent_id)).order_by(*NEWEST_FIRST)
     if status is not None:
         found = found.filter(status__in=STATUSES[status])
