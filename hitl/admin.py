@@ -44,7 +44,7 @@ from hitl.labels import (
     LABELS,
     OUTCOME,
     SOURCE_LABELS,
-    Outcome,
+    OutcomeColumns,
     RequestWithOutcome,
     decision_of,
 )
@@ -54,7 +54,7 @@ from hitl.templatetags.humanize_seconds import seconds
 
 # What the list shows of an edit.
 CHANGES_SHOWN = 3
-CHANGE_CHARACTERS = 60
+LIST_CHANGE_CHARACTERS = 60
 OUTCOME_COLOURS = {
     LABELS[Status.PENDING]: "warning",
     LABELS[Status.APPROVED]: "success",
@@ -147,10 +147,10 @@ def _block_or_absent(text: str | None) -> SafeString:
 
 
 def _cut_or_none(text: str | None) -> SafeString:
-    return cut("absent" if text is None else text, CHANGE_CHARACTERS)
+    return cut("absent" if text is None else text, LIST_CHANGE_CHARACTERS)
 
 
-class HistoryColumns(Outcome):
+class HistoryColumns(OutcomeColumns):
     """What the history reads beside the columns of a request; both versions of its arguments only where they differ."""
 
     beginning: str

@@ -19,13 +19,13 @@ OUTCOME = Case(
 )
 
 
-class Outcome(TypedDict):
+class OutcomeColumns(TypedDict):
     """What `OUTCOME` is read as: a status, `answered` or `approved with changes`."""
 
     detailed_outcome: str
 
 
-RequestWithOutcome = WithAnnotations[ApprovalRequest, Outcome]
+RequestWithOutcome = WithAnnotations[ApprovalRequest, OutcomeColumns]
 
 # Both versions of what was changed, as `asked_arguments` and `to_run` have them; null where nothing was.
 ARGUMENTS_ASKED = Case(When(WAS_EDITED, then=Coalesce("model_arguments", "arguments")), output_field=JSONField())

@@ -11,7 +11,7 @@ from aip.core.exceptions import Invalid, TooLarge
 MAX_FILES = 10
 MAX_FILE_BYTES = 4 * 1024**2
 MAX_LABEL = 255  # characters of a name or of a content type
-FENCE = re.compile("`{3,}")
+BACKTICKS = re.compile("`{3,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def _quoted(file: Attachment, number: int, total: int) -> str:
         kind = file.content_type or "unknown type"
         return f"{label}: not a text ({kind}, {len(file.content):,} bytes), so that you cannot read it."
     # Longer than any in the text, which therefore cannot end its own quotation.
-    fence = "`" * (max((len(found) for found in FENCE.findall(text)), default=2) + 1)
+    fence = "`" * (max((len(found) for found in BACKTICKS.findall(text)), default=2) + 1)
     return f"{label}:\n{fence}\n{text}\n{fence}"
 
 

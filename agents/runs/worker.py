@@ -32,7 +32,7 @@ class HeldRuns:
         self.strays = strays
 
 
-def start(**kwargs: Any) -> None:
+def on_ready(**kwargs: Any) -> None:
     """Warm the sandbox, then beat, whatever became of it: Celery logs what is raised here, and takes runs all the same.
 
     Celery delivers no task until this returns; readers of the heartbeat rely on that.
@@ -52,11 +52,11 @@ def _beat() -> None:
     threading.Thread(target=watchdog.guard, args=(_stopped,), name="watchdog", daemon=True).start()
 
 
-def park_waiting_calls(**kwargs: Any) -> None:
+def on_shutting_down(**kwargs: Any) -> None:
     """Let the calls that wait give their threads back."""
     attempts.stopping.set()
 
 
-def stop(**kwargs: Any) -> None:
+def on_shutdown(**kwargs: Any) -> None:
     _stopped.set()
     sandbox.close()

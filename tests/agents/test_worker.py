@@ -18,11 +18,11 @@ def test_a_worker_whose_sandbox_does_not_start_beats_all_the_same_and_says_why(
     sandbox.close()
     monkeypatch.setattr(sys, "executable", "/bin/false")
     monkeypatch.setattr(worker, "_stopped", threading.Event())
-    worker.start()
+    worker.on_ready()
     try:
         eventually(lambda: "worker" in heartbeats.alive())
     finally:
-        worker.stop()
+        worker.on_shutdown()
         for thread in threading.enumerate():
             if thread.name in ("heartbeat", "watchdog"):
                 thread.join(20)
