@@ -23,7 +23,7 @@ from rest_framework.exceptions import (
 
 from agents.api import multipart
 from agents.api.run_serializers import RunInputSerializer
-from agents.api.subscription import POLL_SECONDS, heard_of
+from agents.api.subscription import POLL_SECONDS, subscribe
 from agents.models import ENDED, Run, RunEvent
 from agents.runs import attachments, events, lifecycle
 from aip.core import auth, errors
@@ -194,12 +194,12 @@ async def _send_all(send: Send, run_id: UUID, after: int) -> None:
 async def follow(run_id: UUID, after: int) -> AsyncIterator[str]:
     """The frames of a run's stream, from the event after the number `after` to `[DONE]`.
 
-    What the model is saying comes between them as it is heard, without a number: it is not kept.
+    Pieces of the model's answer come between them as they are received, without a number: they are not kept.
     """
-    with heard_of(events.group(run_id)) as heard:
-        look = True
+    with subscribe(events.group(run_id)) as subscription:
+        has_changed = True
         while True:
-            if look:
+            if has_changed:
                 try:
                     batch = await _in_thread(_events_after, run_id, after)
                 except AWAY as e:
@@ -219,13 +219,13 @@ async def follow(run_id: UUID, after: int) -> AsyncIterator[str]:
                 if len(batch) == BATCH:
                     continue
             try:
-                await asyncio.wait_for(heard.something.wait(), KEEP_ALIVE_SECONDS)
+                await asyncio.wait_for(subscription.is_ready.wait(), KEEP_ALIVE_SECONDS)
             except TimeoutError:
                 yield ": keep-alive\n\n"
-                look = True
+                has_changed = True
                 continue
-            said, look = heard.take()
-            for payload in said:
+            pieces, has_changed = subscription.get()
+            for payload in pieces:
                 yield _data(payload)
 
 
