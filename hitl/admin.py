@@ -76,7 +76,7 @@ class OutcomeFilter(admin.SimpleListFilter):
     parameter_name = "outcome"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(word), label) for word, label in LABELS.items() if word != Status.PENDING]
+        return [(str(outcome), label) for outcome, label in LABELS.items() if outcome != Status.PENDING]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(detailed_outcome=self.value()) if self.value() else queryset
@@ -87,7 +87,7 @@ class SourceFilter(admin.SimpleListFilter):
     parameter_name = "decision__source"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(source), place) for source, place in SOURCE_LABELS.items()]
+        return [(str(source), label) for source, label in SOURCE_LABELS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(decision__source=self.value()) if self.value() else queryset

@@ -70,7 +70,7 @@ def check(schema: Schema, arguments: Arguments, asked: Arguments) -> Errors:
 
 
 def _knows(schema: Schema, name: str) -> bool:
-    return name in properties(schema) or any(schema.get(word, False) is not False for word in OPEN)
+    return name in properties(schema) or any(schema.get(keyword, False) is not False for keyword in OPEN)
 
 
 def _check(schema: Schema, arguments: Arguments) -> Errors:

@@ -11,7 +11,7 @@ from hitl.approvals import DECIDABLE
 from hitl.decision_rules import MAX_ANSWER, MAX_NOTE, NO_ANSWER, SEAL_PATTERN
 from hitl.models import SHORT_SEAL, ApprovalRequest, Decision, Status
 
-DECISIONS = [str(word) for word in DECIDABLE]
+DECISIONS = [str(decision) for decision in DECIDABLE]
 NOT_A_SEAL = "This must be the first eight or more characters of a seal, or all 64."
 ONE_OF = f"This must be one of {', '.join(DECISIONS)}."
 

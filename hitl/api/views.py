@@ -63,17 +63,17 @@ class Decide(APIView):
         """
         serializer = DecisionSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        given = serializer.validated_data
+        data = serializer.validated_data
         decision = approvals.decide(
-            _request_id(given["request_id"]),
-            decision=Status(given["decision"]),
+            _request_id(data["request_id"]),
+            decision=Status(data["decision"]),
             by=_user(request),
             source=Source.API,
-            note=given.get("operator_input") or "",
-            client_run_id=given.get("run_id") or "",
-            arguments=given.get("arguments"),
-            answer=given.get("answer"),
-            seal=given.get("seal") or "",
+            note=data.get("operator_input") or "",
+            client_run_id=data.get("run_id") or "",
+            arguments=data.get("arguments"),
+            answer=data.get("answer"),
+            seal=data.get("seal") or "",
         )
         return Response(DecidedSerializer(decision).data)
 

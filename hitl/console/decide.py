@@ -34,11 +34,11 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
     form = ConsoleForm(request.POST)
     if not form.is_valid():
         return _refused(request, request_id, 400, problems(form))
-    given = form.cleaned_data
-    decision = Status(given["decision"])
-    if decision == Status.APPROVED and found["request"].destructive and not given["sure"]:
+    cleaned = form.cleaned_data
+    decision = Status(cleaned["decision"])
+    if decision == Status.APPROVED and found["request"].destructive and not cleaned["sure"]:
         return _refused(request, request_id, 400, NEEDS_CONFIRMATION)
-    arguments, errors = _edited(request, request_id) if given["edited"] else (None, {})
+    arguments, errors = _edited(request, request_id) if cleaned["edited"] else (None, {})
     if errors:
         return _show_errors(request, request_id, errors)
     try:
@@ -48,9 +48,9 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
             by=user,
             source=Source.CONSOLE,
             note=form.full_note,
-            seal=given["seal"],
+            seal=cleaned["seal"],
             arguments=arguments,
-            answer=given["answer"] if "answer" in request.POST else None,
+            answer=cleaned["answer"] if "answer" in request.POST else None,
         )
     except AlreadyClosed as e:
         return _refused(request, request_id, 409, _too_late(e.request))

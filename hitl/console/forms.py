@@ -25,7 +25,7 @@ CHOICES = [(reason, reason) for reason in REASONS]
 class DecisionForm(forms.Form):
     """`seal` is that of the call that was on the screen. `edited`: the fields of the arguments came with it."""
 
-    decision = forms.ChoiceField(choices=[(word.value, word.label) for word in DECIDABLE])
+    decision = forms.ChoiceField(choices=[(decision.value, decision.label) for decision in DECIDABLE])
     note = forms.CharField(required=False, max_length=MAX_NOTE, strip=True)
     answer = forms.CharField(required=False, max_length=MAX_ANSWER, strip=False)
     seal = forms.CharField(required=False, validators=[RegexValidator(SEAL_PATTERN, "This is not a seal.")])
@@ -45,16 +45,16 @@ class ConsoleForm(DecisionForm):
         return " ".join(filter(None, (self.cleaned_data["reason"], self.cleaned_data["note"])))
 
     def clean(self) -> dict[str, Any]:
-        given = super().clean() or {}
-        if not given.get("seal") and not self.errors:
+        cleaned = super().clean() or {}
+        if not cleaned.get("seal") and not self.errors:
             raise forms.ValidationError("It does not say which call was on the screen. Open the request again.")
-        return given
+        return cleaned
 
 
 class BulkForm(forms.Form):
     """One decision about each of many; `pick` names a request and the seal that was on the screen with it."""
 
-    decision = forms.ChoiceField(choices=[(word.value, word.label) for word in DECIDABLE])
+    decision = forms.ChoiceField(choices=[(decision.value, decision.label) for decision in DECIDABLE])
     note = forms.CharField(required=False, max_length=MAX_NOTE, strip=True)
 
     clean_note = DecisionForm.clean_note

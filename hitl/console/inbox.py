@@ -64,8 +64,8 @@ class Filters(forms.Form):
     @property
     def query(self) -> str:
         """The filters as a query string, without the cursor."""
-        given = {name: self.data.get(name, "") for name in self.fields if name != "after"}
-        return urlencode({name: value for name, value in given.items() if value})
+        values = {name: self.data.get(name, "") for name in self.fields if name != "after"}
+        return urlencode({name: value for name, value in values.items() if value})
 
     def at(self, address: str) -> str:
         """`address` with the filters."""
@@ -75,17 +75,17 @@ class Filters(forms.Form):
         """What waits and passes the filters, the next to expire first; nothing while a filter cannot be read."""
         if not self.is_valid():
             return approvals.pending().none()
-        given = self.cleaned_data
+        cleaned = self.cleaned_data
         found = approvals.pending()
         for field, name in (("tool", "tool_name"), ("agent", "agent_name")):
-            if given[field]:
-                found = found.filter(**{name: given[field]})
-        if given["left"]:
-            found = found.filter(timeout_at__lte=from_now(given["left"]))
-        if given["age"]:
-            found = found.filter(created_at__lte=from_now(-given["age"]))
-        if given["q"]:
-            found = found.alias(text=Cast("arguments", TextField())).filter(_matches(given["q"]))
+            if cleaned[field]:
+                found = found.filter(**{name: cleaned[field]})
+        if cleaned["left"]:
+            found = found.filter(timeout_at__lte=from_now(cleaned["left"]))
+        if cleaned["age"]:
+            found = found.filter(created_at__lte=from_now(-cleaned["age"]))
+        if cleaned["q"]:
+            found = found.alias(text=Cast("arguments", TextField())).filter(_matches(cleaned["q"]))
         return found
 
     def from_here(self) -> QuerySet[ApprovalRequest]:
