@@ -126,7 +126,7 @@ class AgentInputSerializer(serializers.Serializer[Any]):
         names.check_names(tools or [], agents or [])
 
     def fields_of_agent(self) -> dict[str, Any]:
-        """The checked fields as `roster.create` and `roster.change` take them; what is null is as if never given."""
+        """The checked fields as `catalog.agents.create` and `change` take them; what is null is as if never given."""
         given = {key: value for key, value in self.validated_data.items() if key != "mcps"}
         if not self.partial:
             given = dict.fromkeys(FIELDS) | given

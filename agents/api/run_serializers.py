@@ -41,7 +41,7 @@ class RunInputSerializer(serializers.Serializer[Any]):
         return given
 
     def fields_of_run(self) -> dict[str, Any]:
-        """The checked fields as `runs.start` takes them: those that have an effect. No token is kept."""
+        """The checked fields as `lifecycle.start` takes them: those that have an effect. No token is kept."""
         return {key: self.validated_data[key] for key in ("input", "chat_history", "runtime_config")}
 
 

@@ -87,7 +87,7 @@ class ToolInputSerializer(serializers.Serializer[Any]):
     tags = Tags(required=False, allow_null=True, help_text="Comma-separated")
 
     def fields_of_tool(self) -> dict[str, Any]:
-        """The checked fields as `toolbox.change` takes them."""
+        """The checked fields as `catalog.tools.change` takes them."""
         return {key: value for key, value in self.validated_data.items() if value is not None}
 
 

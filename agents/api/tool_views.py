@@ -29,7 +29,7 @@ def _shown(tool: Tool, message: str = "ok") -> Response:
 
 
 def _uploaded(request: Request, serializer: ToolUploadSerializer) -> dict[str, Any]:
-    """The one file of a form and its other fields, as the toolbox takes them."""
+    """The one file of a form and its other fields, as `catalog.tools` takes them."""
     if len(request.FILES.getlist("file")) > 1:
         raise Invalid({"file": "Send one file; each tool is an upload of its own."})
     serializer.is_valid(raise_exception=True)

@@ -1,4 +1,4 @@
-"""Create, find, change and delete agents: the only writer of Agent and, beside the toolbox, of an agent's tools."""
+"""Create, find, change and delete agents: the only writer of Agent and, beside `catalog.tools`, of an agent's tools."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
