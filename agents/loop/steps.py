@@ -1,7 +1,7 @@
 """Where the events of an agent's calls stand in the run's tree of steps (contract 3.4.4)."""
 
+from langchain.agents.middleware import ToolCallRequest
 from langchain_core.messages import AIMessage
-from langgraph.prebuilt.tool_node import ToolCallRequest
 
 from agents.loop.messages import tools_called
 from agents.runs import events

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from langchain.agents.middleware import ToolCallRequest
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp, GraphRecursionError
-from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from agents.loop.engine import LOOPS, UnreadableCall, steps_left

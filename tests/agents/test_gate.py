@@ -9,8 +9,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from langchain.agents.middleware import ToolCallRequest
+from langchain.tools import ToolRuntime
 from langchain_core.messages import HumanMessage, ToolMessage
-from langgraph.prebuilt.tool_node import ToolCallRequest, ToolRuntime
 
 from agents.catalog import tools as tool_catalog
 from agents.catalog.toolspec import ToolSpec
