@@ -17,7 +17,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
 from agents.runs.attempts import FENCE, Attempt
-from aip.core.db import patiently
+from aip.core.db import patient
 
 # It logs every connection that the pool replaces.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
@@ -68,9 +68,11 @@ class Saver(PostgresSaver):
                 raise self.attempt.abandon()
             yield cursor
 
+    @patient
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return patiently(lambda: PostgresSaver.get_tuple(self, config))
+        return super().get_tuple(config)
 
+    @patient
     def put(
         self,
         config: RunnableConfig,
@@ -78,12 +80,13 @@ class Saver(PostgresSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        return patiently(lambda: PostgresSaver.put(self, config, checkpoint, metadata, new_versions))
+        return super().put(config, checkpoint, metadata, new_versions)
 
+    @patient
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        patiently(lambda: PostgresSaver.put_writes(self, config, writes, task_id, task_path))
+        super().put_writes(config, writes, task_id, task_path)
 
 
 def make_tables(**kwargs: Any) -> None:

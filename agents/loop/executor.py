@@ -19,7 +19,7 @@ from agents.loop.token_stream import Tokens
 from agents.models import Run, RunStatus
 from agents.runs import attempts, events, lifecycle
 from agents.runs.attempts import Attempt, Lost
-from aip.core.db import AWAY, patiently
+from aip.core.db import AWAY, patient
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class LostInGraph(Lost, GraphBubbleUp):
 
 def execute(run_id: UUID) -> None:
     """Carry a run as far as it goes. Returns quietly when there is nothing to take."""
-    while (claimed := patiently(lambda: lifecycle.claim(run_id))) is not None:
+    while (claimed := patient(lifecycle.claim)(run_id)) is not None:
         run, attempt = claimed
         with attempts.carrying(attempt):
             attempt.lost_as = LostInGraph
@@ -56,14 +56,14 @@ def _carry(run: Run, attempt: Attempt) -> bool:
         raise
     except Exception as e:  # noqa: BLE001 - whatever ends a run, its stream must say so
         failed = events.failed(run.pk, _reason(e, run))
-        patiently(lambda: lifecycle.end(attempt, RunStatus.FAILED, failed, usage={}))
+        patient(lifecycle.end)(attempt, RunStatus.FAILED, failed, usage={})
         return False
     if conversation is None:
-        patiently(lambda: lifecycle.park(attempt))
+        patient(lifecycle.park)(attempt)
         return True
     used = usage(conversation)
     answered = events.answered(run.pk, conversation[-1].text, used)
-    patiently(lambda: lifecycle.end(attempt, RunStatus.SUCCEEDED, answered, usage=used))
+    patient(lifecycle.end)(attempt, RunStatus.SUCCEEDED, answered, usage=used)
     return False
 
 
@@ -127,11 +127,12 @@ def _sub_agent(attempt: Attempt, run: Run, spec: snapshot.Spec, *, leader: str) 
 def _report(attempt: Attempt, agent_name: str, message: AIMessage) -> None:
     if message.tool_calls:
         called = events.with_parents(tools_called(message), under=[events.ROOT_STEP], agent_name=agent_name)
-        patiently(lambda: _write(attempt, f"calls:{message.id}", called))
+        _write(attempt, f"calls:{message.id}", called)
     elif message.invalid_tool_calls:
         raise UnreadableCall
 
 
+@patient
 def _write(attempt: Attempt, key: str, payload: events.Payload) -> None:
     with attempt.writing() as run:
         events.append(run, key, payload)

@@ -7,7 +7,6 @@ call's `checkpoint_ns`, the decision stands in its row, and the right to run the
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -37,7 +36,7 @@ from agents.models import Run
 from agents.runs import events
 from agents.runs.attempts import Attempt
 from agents.sandbox import client as sandbox
-from aip.core.db import patiently
+from aip.core.db import patient
 from aip.core.jsonb import storable
 from hitl import approvals, cancellations, doorbell, executions
 from hitl.approvals import TimedRequest
@@ -92,22 +91,21 @@ class Gate(AgentMiddleware[Any, Any]):
                 return self._run_free(request, handler, spec)
             return self._run_gated(request, spec)
         except ToolGone as e:
-            reason = str(e)
-            return patiently(lambda: self._withdraw(request, reason))
+            return self._withdraw(request, str(e))
 
     def _run_free(self, request: ToolCallRequest, handler: Handler, spec: ToolSpec | None) -> ToolMessage:
         with self.attempt.busy(gated=False):
             if spec is None:
                 message, seconds = no_such_tool(request, handler), 0.0
             else:
-                source, _ = patiently(lambda: tool_catalog.code(spec.id, spec.version_id))
+                source, _ = patient(tool_catalog.code)(spec.id, spec.version_id)
                 message, seconds = carried_out(self.attempt, request.tool_call, spec, source)
-            patiently(lambda: self._report(request, message, seconds, None))
+            self._report(request, message, seconds, None)
             return message
 
     def _run_gated(self, request: ToolCallRequest, spec: ToolSpec) -> ToolMessage:
         """Ask, wait, and do what was decided; ask again where the approval does not cover what would run."""
-        approval = patiently(lambda: self._open(request, spec))
+        approval = self._open(request, spec)
         while True:
             if approval.status == Status.PENDING:
                 approval = self._await_decision(approval)
@@ -132,7 +130,7 @@ class Gate(AgentMiddleware[Any, Any]):
         """What the tool said, or the next round where what would run is not what was approved, or may have run."""
         if (edited := approval.operators_arguments) is not None:
             request = request.override(tool_call={**request.tool_call, "args": edited})
-        source, call, start_before = patiently(lambda: self._judge(request, spec, approval, again=spec.idempotent))
+        source, call, start_before = self._judge(request, spec, approval, again=spec.idempotent)
         unknown = UNKNOWN_OUTCOME.format(at=when(approval.execution_started_at))
         if call.seal != approval.decision.seal:
             changed = CHANGED.format(at=when(approval.closed_at), changes=changes(approval, call))
@@ -142,9 +140,10 @@ class Gate(AgentMiddleware[Any, Any]):
         if ran is None:
             return self._ask_again(spec, approval, call, unknown)
         message, seconds = ran
-        patiently(lambda: self._end(request, message, seconds, approval))
+        self._end(request, message, seconds, approval)
         return message
 
+    @patient
     def _judge(
         self, request: ToolCallRequest, spec: ToolSpec, approval: ApprovalRequest, *, again: bool
     ) -> tuple[str, Call, float | None]:
@@ -166,7 +165,7 @@ class Gate(AgentMiddleware[Any, Any]):
             with suppress(sandbox.TooLate):
                 return carried_out(self.attempt, request.tool_call, spec, source, start_before)
             # It was handed over too late, so it has certainly not begun, and is handed over again.
-            source, _, claimed = patiently(lambda: self._judge(request, spec, approval, again=True))
+            source, _, claimed = self._judge(request, spec, approval, again=True)
             if claimed is None:
                 return None
             start_before = claimed
@@ -185,9 +184,10 @@ class Gate(AgentMiddleware[Any, Any]):
                     interrupt("parked")
                 if (left := approvals.seconds_left(approval)) > 0:
                     doorbell.wait(approval.pk, min(left, self.attempt.hold_left()))
-                approval = patiently(partial(_look, approval.pk))
+                approval = _look(approval.pk)
         return approval
 
+    @patient
     def _open(self, request: ToolCallRequest, spec: ToolSpec) -> TimedRequest:
         """The request about a call; opened if it is not there yet. Raises ToolGone, Lost."""
         led_to_it = context(request.state["messages"], spec.description, self.background)
@@ -203,6 +203,7 @@ class Gate(AgentMiddleware[Any, Any]):
     def _ask_again(self, spec: ToolSpec, approval: ApprovalRequest, call: Call, reason: str) -> TimedRequest:
         """The next round. Raises ToolGone."""
 
+        @patient
         def ask() -> TimedRequest:
             with self.attempt.writing() as run:
                 tool_catalog.code(spec.id, spec.version_id, locked=True)
@@ -212,10 +213,11 @@ class Gate(AgentMiddleware[Any, Any]):
             return asked
 
         logger.warning("The call of %s, request %s, is asked about again: %s", call.tool_name, approval.pk, reason)
-        asked = patiently(ask)
+        asked = ask()
         self.attempt.settled()
         return asked
 
+    @patient
     def _end(self, request: ToolCallRequest, message: ToolMessage, seconds: float, approval: ApprovalRequest) -> None:
         execution = Execution.FAILED if message.status == "error" else Execution.FINISHED
         with self.attempt.writing() as run:
@@ -241,11 +243,12 @@ class Gate(AgentMiddleware[Any, Any]):
 
     def _tell(self, request: ToolCallRequest, approval: ApprovalRequest) -> ToolMessage:
         is_rejected = approval.status == Status.REJECTED
-        text = refusal(approval, patiently(partial(fate, approval)))
+        text = refusal(approval, fate(approval))
         message = tool_message(request.tool_call, text, failed=is_rejected)
-        patiently(lambda: self._report(request, message, None, approval))
+        self._report(request, message, None, approval)
         return message
 
+    @patient
     def _report(
         self, request: ToolCallRequest, message: ToolMessage, seconds: float | None, approval: ApprovalRequest | None
     ) -> None:
@@ -256,6 +259,7 @@ class Gate(AgentMiddleware[Any, Any]):
         if approval is not None:
             self.attempt.settled()
 
+    @patient
     def _withdraw(self, request: ToolCallRequest, reason: str) -> ToolMessage:
         """What to tell of a call whose tool was deleted, whatever was or will be decided about it."""
         with self.attempt.writing() as run:
@@ -300,6 +304,7 @@ def _claim(approval: ApprovalRequest, *, again: bool) -> bool:
     return again and executions.claim_repetition(approval)
 
 
+@patient
 def _look(request_id: UUID) -> TimedRequest:
     approval = approvals.fetch(request_id)
     if approval.status == Status.PENDING and approvals.seconds_left(approval) <= 0:

@@ -6,7 +6,7 @@ from langchain_core.messages import AIMessage
 from agents.loop.messages import tools_called
 from agents.runs import events
 from agents.runs.attempts import Attempt
-from aip.core.db import patiently
+from aip.core.db import patient
 
 
 class Steps:
@@ -35,7 +35,7 @@ class Steps:
         self._asked_by[step] = str(message.id)
         if self.is_sub_agent and message.id not in self._told:
             called = self._marked(tools_called(message), [_around(step)])
-            patiently(lambda: self.write(f"calls:{message.id}", called))
+            self.write(f"calls:{message.id}", called)
             self._told.add(str(message.id))
 
     def placed(self, payload: events.Payload) -> events.Payload:
@@ -47,6 +47,7 @@ class Steps:
         above = [_around(step)] if self.is_sub_agent else []
         return self._marked(payload, [*above, self._asked_by.get(step, events.ROOT_STEP)])
 
+    @patient
     def write(self, key: str, payload: events.Payload) -> None:
         """Raises Lost."""
         with self.attempt.writing() as run:

@@ -15,7 +15,6 @@ from agents.loop.messages import tool_message
 from agents.loop.steps import Steps, namespace
 from agents.runs import events
 from agents.sandbox.client import ToolFailed
-from aip.core.db import patiently
 from aip.core.jsonb import storable
 
 NO_ANSWER = "(The agent ended without a text.)"
@@ -83,7 +82,7 @@ def delegate(
         "arguments": call["args"],
     }
     begun = steps.placed(events.delegated(**told))
-    patiently(lambda: steps.write(f"delegated:{step}", begun))
+    steps.write(f"delegated:{step}", begun)
     try:
         message = handler(request)
     except ToolFailed as e:
@@ -93,7 +92,7 @@ def delegate(
     message = message.model_copy(update={"content": storable(message.text)})
     failed = message.status == "error"
     ended = events.tool_result(**told, output=message.text, failed=failed, seconds=None, request=None)
-    patiently(lambda: steps.write(f"result:{step}", steps.placed(ended)))
+    steps.write(f"result:{step}", steps.placed(ended))
     return message
 
 

@@ -15,6 +15,7 @@ from agents.loop.messages import tool_message
 from agents.runs.attempts import Attempt, Lost
 from agents.sandbox import client as sandbox
 from agents.sandbox.client import SandboxUnavailable, ToolFailed
+from aip.core.db import patient
 from aip.core.jsonb import storable
 from hitl import executions
 from hitl.models import ApprovalRequest
@@ -83,6 +84,7 @@ def when(at: datetime | None) -> str:
     return at.isoformat(timespec="seconds") if at else "an unknown time"
 
 
+@patient
 def fate(approval: ApprovalRequest) -> str:
     """What became of a call that may not run, as a part of a sentence."""
     began = executions.unknown_since(approval.run_id, approval.checkpoint_ns) if approval.round > 1 else None

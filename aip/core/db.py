@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import psycopg
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -14,6 +15,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 logger = logging.getLogger(__name__)
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # How long work that must not be lost waits for a database that is away.
@@ -49,18 +51,23 @@ def borrowed_connection() -> Iterator[None]:
             connection.close()
 
 
-def patiently(work: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
-    """What `work` gives, tried again every second while the database is away; it must be harmless to repeat.
+def patient(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function that is harmless to repeat: it is retried every second while the database is unavailable.
 
-    Raises what `work` raised last, after `seconds`.
+    After PATIENCE_SECONDS it raises what the last try raised. Do not use it within a transaction.
     """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with borrowed_connection():
-                return work()
-        except AWAY as e:
-            if time.monotonic() > deadline:
-                raise
-            logger.warning("Waiting for the database: %s", type(e).__name__)
-            time.sleep(1)
+
+    @wraps(function)
+    def retry(*args: P.args, **kwargs: P.kwargs) -> T:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with borrowed_connection():
+                    return function(*args, **kwargs)
+            except AWAY as e:
+                if time.monotonic() > deadline:
+                    raise
+                logger.warning("Waiting for the database: %s", type(e).__name__)
+                time.sleep(1)
+
+    return retry
