@@ -1,6 +1,7 @@
 """What the model says, in a form that can be kept, and what it is told of its calls."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,23 @@ from hitl.call import edits
 from hitl.models import ApprovalRequest, Status
 
 MAX_CALL_ID = 255
+
+UNKNOWN_OUTCOME = (
+    "An earlier attempt began at {at} and its outcome is unknown: it may have had its effect, whole or in part. "
+    "Approve to run it again."
+)
+NOT_REPEATED = (
+    "An earlier attempt of this call began at {at} and its outcome is unknown. "
+    "The tool was deleted since, so it is not repeated. Go on without it."
+)
+DID_NOT_RUN = "it did not run"
+NOT_RUN_AGAIN = (
+    "it did not run again, but an earlier attempt of it began at {at} and its outcome is unknown: "
+    "it may have had its effect, whole or in part"
+)
+NOT_STARTED = "The server is too busy to run this call; it did not run."
+CHANGED = "This call is not the one that was approved at {at}, so it did not run: {changes}."
+
 # How much a request keeps of what led to it: messages, and characters of each text.
 CONTEXT_MESSAGES = 40
 CONTEXT_CHARACTERS = 20_000
@@ -76,21 +94,25 @@ def tools_called(message: AIMessage) -> events.Payload:
     return events.tools_called(step_id=str(message.id), text=message.text, calls=message.tool_calls)
 
 
-def refusal(approval: ApprovalRequest, fate: str) -> str:
-    """What a model is told of a call that may not run: why, or what an operator answered in its place."""
+def moment(at: datetime | None) -> str:
+    return at.isoformat(timespec="seconds") if at else "an unknown time"
+
+
+def refusal(approval: ApprovalRequest, outcome: str) -> str:
+    """The text for the model of a call that may not run: why, or what an operator answered in its place."""
     tool, note = approval.tool_name, approval.decision.operator_input
     if approval.decision.answer is not None:
         return f"{approval.decision.answer}\n\nThe operator's words: {note}" if note else approval.decision.answer
     match approval.status:
         case Status.REJECTED:
-            text = f"The operator rejected this call of {tool}; {fate}. Do not try it again."
+            text = f"The operator rejected this call of {tool}; {outcome}. Do not try it again."
         case Status.TIMEOUT_SKIP:
             return (
                 f"Nobody decided within {approval.timeout_seconds:g} seconds, so this call of {tool} was skipped; "
-                f"{fate}. Go on without it."
+                f"{outcome}. Go on without it."
             )
         case _:
-            text = f"The operator skipped this call of {tool}; {fate}. Go on without it."
+            text = f"The operator skipped this call of {tool}; {outcome}. Go on without it."
     return f"{text}\nThe operator's words: {note}" if note else text
 
 

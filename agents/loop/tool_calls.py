@@ -1,53 +1,151 @@
-"""How a call is carried out, and what is said of one that did not run, or of which nobody knows."""
+"""One call of a tool by an agent: how it runs, and how its result is reported."""
 
 import logging
 import time
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from langchain.agents.middleware import ToolCallRequest
-from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.messages import ToolCall as ModelsCall
+from langchain_core.messages import ToolMessage
 from langgraph.types import Command
 
+from agents.catalog import tools as tool_catalog
 from agents.catalog.toolspec import ToolSpec
-from agents.loop.messages import tool_message
+from agents.loop.messages import NOT_REPEATED, moment, tool_message, with_note
+from agents.loop.steps import Steps, namespace
+from agents.models import Run
+from agents.runs import events
 from agents.runs.attempts import Attempt, Lost
 from agents.sandbox import client as sandbox
 from agents.sandbox.client import SandboxUnavailable, ToolFailed
 from aip.core.db import patient
 from aip.core.jsonb import storable
-from hitl import executions
-from hitl.models import ApprovalRequest
+from hitl import approvals, cancellations, executions
+from hitl.models import ApprovalRequest, Execution
 
 logger = logging.getLogger(__name__)
 Handler = Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-
-UNKNOWN_OUTCOME = (
-    "An earlier attempt began at {at} and its outcome is unknown: it may have had its effect, whole or in part. "
-    "Approve to run it again."
-)
-NOT_REPEATED = (
-    "An earlier attempt of this call began at {at} and its outcome is unknown. "
-    "The tool was deleted since, so it is not repeated. Go on without it."
-)
-DID_NOT_RUN = "it did not run"
-NOT_RUN_AGAIN = (
-    "it did not run again, but an earlier attempt of it began at {at} and its outcome is unknown: "
-    "it may have had its effect, whole or in part"
-)
-MAX_STARTS = 11
-NOT_STARTED = "The server is too busy to run this call; it did not run."
-CHANGED = "This call is not the one that was approved at {at}, so it did not run: {changes}."
+read_code = patient(tool_catalog.code)
 
 
-def carried_out(
-    attempt: Attempt, call: ToolCall, spec: ToolSpec, source: str, start_before: float | None = None
-) -> tuple[ToolMessage, float]:
-    """Run a tool; its message to the model and how long it took, in seconds. A failure is a message too.
+@dataclass(frozen=True)
+class Caller:
+    """The agent whose calls these are, in one attempt at its run.
 
-    Raises TooLate, Lost.
+    `background` is what the requests keep of run and agent for those who decide; `requester` started the run.
     """
+
+    attempt: Attempt
+    agent_id: UUID
+    agent_name: str
+    steps: Steps
+    background: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The message of a call to the model, and how long the tool ran, in seconds; None if it did not."""
+
+    message: ToolMessage
+    seconds: float | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        return self.message.status == "error"
+
+
+class ToolCall:
+    """A call that needs no decision."""
+
+    def __init__(self, caller: Caller, request: ToolCallRequest) -> None:
+        self.caller = caller
+        self.attempt = caller.attempt
+        self.request = request
+        self.step = namespace(request)
+
+    @property
+    def call(self) -> ModelsCall:
+        """As the model asked for it."""
+        return self.request.tool_call
+
+    def run(self, spec: ToolSpec) -> ToolMessage:
+        """Raises ToolGone, Lost."""
+        with self.attempt.busy(gated=False):
+            source, _ = read_code(spec.id, spec.version_id)
+            result = run_tool(self.attempt, self.call, spec, source)
+            self.report(result)
+            return result.message
+
+    def refuse_unknown(self, handler: Handler) -> ToolMessage:
+        """What LangChain says to a model that calls a tool which the agent does not have. Raises Lost."""
+        with self.attempt.busy(gated=False):
+            message = handler(self.request)
+            if not isinstance(message, ToolMessage):
+                raise TypeError(f"An unknown tool gave {type(message).__name__}.")
+            message = message.model_copy(update={"content": storable(message.text)})
+            self.report(Result(message, 0.0))
+            return message
+
+    @patient
+    def report(self, result: Result) -> None:
+        """Raises Lost."""
+        with self.attempt.writing() as run:
+            self.append_result(run, self.call, result)
+
+    @patient
+    def withdraw(self, reason: str) -> ToolMessage:
+        """The message of a call whose tool was deleted, whatever was or will be decided about it. Raises Lost."""
+        with self.attempt.writing() as run:
+            last = cancellations.withdraw(run.pk, self.step)
+            if last is not None and last.output is not None:
+                return self.earlier_result(last)
+            if began := executions.unknown_since(run.pk, self.step):
+                reason = NOT_REPEATED.format(at=moment(began))
+            message = tool_message(self.call, reason, failed=True)
+            self.append_result(run, self.call, Result(message), last)
+        self.attempt.settled()
+        return message
+
+    def earlier_result(self, approval: ApprovalRequest) -> ToolMessage:
+        """The message of a call that ran, and whose result was reported, before this attempt entered it."""
+        has_failed = approval.execution == Execution.FAILED
+        return with_note(tool_message(self.call, approval.output or "", failed=has_failed), approval)
+
+    def append_result(
+        self, run: Run, call: ModelsCall, result: Result, approval: ApprovalRequest | None = None
+    ) -> None:
+        """`call` has the arguments that ran, or would have."""
+        payload = events.tool_result(
+            step_id=self.step,
+            call_id=str(call["id"]),
+            name=call["name"],
+            arguments=call["args"],
+            output=result.message.text,
+            failed=result.has_failed,
+            seconds=result.seconds,
+            request=approval,
+        )
+        events.append(run, f"result:{self.step}", self.caller.steps.placed(payload))
+
+    def report_decided(self, result: Result, approval: ApprovalRequest) -> None:
+        """The result of a call that did not run, by the decision about it. Raises Lost."""
+        self._report_decided(result, approval)
+        self.attempt.settled()
+
+    @patient
+    def _report_decided(self, result: Result, approval: ApprovalRequest) -> None:
+        with self.attempt.writing() as run:
+            approvals.mark_delivered(approval.pk)
+            self.append_result(run, self.call, result, approval)
+
+
+def run_tool(
+    attempt: Attempt, call: ModelsCall, spec: ToolSpec, source: str, start_before: float | None = None
+) -> Result:
+    """Run a tool. A failure is a result too. `start_before` is a time.monotonic(). Raises TooLate, Lost."""
     began, stop = time.monotonic(), sandbox.Stop()
     try:
         with attempt.stoppable(stop):
@@ -69,23 +167,4 @@ def carried_out(
         # A call that was started must come to an end, whatever goes wrong around it.
         logger.exception("A tool could not be run")
         message = tool_message(call, f"The tool could not be run ({type(e).__name__}).", failed=True)
-    return message, time.monotonic() - began
-
-
-def no_such_tool(request: ToolCallRequest, handler: Handler) -> ToolMessage:
-    """What LangChain says to a model that calls a tool which the agent has not got."""
-    message = handler(request)
-    if not isinstance(message, ToolMessage):
-        raise TypeError(f"An unknown tool gave {type(message).__name__}.")
-    return message.model_copy(update={"content": storable(message.text)})
-
-
-def when(at: datetime | None) -> str:
-    return at.isoformat(timespec="seconds") if at else "an unknown time"
-
-
-@patient
-def fate(approval: ApprovalRequest) -> str:
-    """What became of a call that may not run, as a part of a sentence."""
-    began = executions.unknown_since(approval.run_id, approval.checkpoint_ns) if approval.round > 1 else None
-    return NOT_RUN_AGAIN.format(at=when(began)) if began else DID_NOT_RUN
+    return Result(message, time.monotonic() - began)

@@ -1,0 +1,229 @@
+"""One gated call: asked about, decided, and run at most once under a decision about exactly these arguments.
+
+It is entered again by whoever takes the run over, which does no harm: its request is found by the call's
+`checkpoint_ns`, the decision stands in its row, and the right to run the tool is given once.
+"""
+
+import logging
+from contextlib import suppress
+from uuid import UUID
+
+from langchain.agents.middleware import ToolCallRequest
+from langchain_core.messages import ToolCall as ModelsCall
+from langchain_core.messages import ToolMessage
+from langgraph.types import interrupt
+
+from agents.catalog import tools as tool_catalog
+from agents.catalog.tools import ToolGone
+from agents.catalog.toolspec import ToolSpec
+from agents.loop.messages import (
+    CHANGED,
+    DID_NOT_RUN,
+    NOT_RUN_AGAIN,
+    NOT_STARTED,
+    UNKNOWN_OUTCOME,
+    context,
+    moment,
+    refusal,
+    tool_message,
+    with_note,
+)
+from agents.loop.tool_calls import Caller, Result, ToolCall, run_tool
+from agents.runs import events
+from agents.sandbox import client as sandbox
+from aip.core.db import patient
+from hitl import approvals, doorbell, executions
+from hitl.approvals import TimedRequest
+from hitl.call import Call, changes
+from hitl.models import Execution, Status
+
+logger = logging.getLogger(__name__)
+
+# How often a call is handed over that the sandbox takes too late, before it is given up.
+MAX_STARTS = 11
+
+
+class GatedCall(ToolCall):
+    """`approval` is the last request about the call: `enter` opens or finds it."""
+
+    approval: TimedRequest
+
+    def __init__(self, caller: Caller, request: ToolCallRequest, spec: ToolSpec) -> None:
+        super().__init__(caller, request)
+        self.spec = spec
+
+    def enter(self) -> ToolMessage:
+        """Ask, wait, and do what was decided; ask again where the approval does not cover what would run.
+
+        Raises ToolGone, Lost, GraphInterrupt.
+        """
+        self.approval = self._open()
+        while True:
+            self._await_decision()
+            if self.approval.status == Status.CANCELLED:
+                raise ToolGone  # or the run has ended, as the next write will find
+            if self.approval.status != Status.APPROVED:
+                return self._refuse()
+            if self.approval.output is not None:
+                return self.earlier_result(self.approval)
+            with self.attempt.busy(gated=True) as may_begin:
+                if not may_begin:
+                    interrupt("parked")
+                message = self._run_approved()
+            if message is not None:
+                return with_note(message, self.approval)
+
+    @patient
+    def _open(self) -> TimedRequest:
+        """The request about the call; opened if it is not there yet. Raises ToolGone, Lost."""
+        led_to_it = context(self.request.state["messages"], self.spec.description, self.caller.background)
+        with self.attempt.writing() as run:
+            _, digest = tool_catalog.code(self.spec.id, self.spec.version_id, locked=True)
+            approval = approvals.open_request(
+                self._as_asked_about(self.call, digest),
+                timeout_seconds=self.spec.hitl_timeout_seconds or 0,
+                context=led_to_it,
+            )
+            if approval.status == Status.PENDING:
+                events.append(run, f"pending:{approval.pk}", self.caller.steps.placed(events.pending(approval)))
+        return approval
+
+    def _await_decision(self) -> None:
+        """Hold on the request's Redis key until it is closed; park when it is time to.
+
+        Enforces the request's deadline. Holds no database connection while it blocks. Raises Lost, GraphInterrupt.
+        """
+        if self.approval.status != Status.PENDING:
+            return
+        with self.attempt.waiting():
+            while self.approval.status == Status.PENDING:
+                if self.attempt.lost:
+                    raise self.attempt.abandon()
+                if self.attempt.must_park():
+                    interrupt("parked")
+                if (left := approvals.seconds_left(self.approval)) > 0:
+                    doorbell.wait(self.approval.pk, min(left, self.attempt.hold_left()))
+                self.approval = _read(self.approval.pk)
+
+    def _refuse(self) -> ToolMessage:
+        """The message of a call that the decision does not let run."""
+        text = refusal(self.approval, self._outcome())
+        message = tool_message(self.call, text, failed=self.approval.status == Status.REJECTED)
+        self.report_decided(Result(message), self.approval)
+        return message
+
+    @patient
+    def _outcome(self) -> str:
+        """What is known of a call that may not run, as a part of a sentence."""
+        is_again = self.approval.round > 1
+        began = executions.unknown_since(self.approval.run_id, self.approval.checkpoint_ns) if is_again else None
+        return NOT_RUN_AGAIN.format(at=moment(began)) if began else DID_NOT_RUN
+
+    def _run_approved(self) -> ToolMessage | None:
+        """The tool's message; None where it has to be asked again, as it then is.
+
+        That is where what would run is not what was approved, or may have run already.
+        """
+        source, call, start_before = self._judge(again=self.spec.idempotent)
+        unknown = UNKNOWN_OUTCOME.format(at=moment(self.approval.execution_started_at))
+        if call.seal != self.approval.decision.seal:
+            changed = CHANGED.format(at=moment(self.approval.closed_at), changes=changes(self.approval, call))
+            has_begun = self.approval.execution == Execution.STARTED
+            self._ask_again(call, f"{unknown} {changed}" if has_begun else changed)
+            return None
+        result = None if start_before is None else self._start(source, start_before)
+        if result is None:
+            self._ask_again(call, unknown)
+            return None
+        self._end(result)
+        return result.message
+
+    @patient
+    def _judge(self, *, again: bool) -> tuple[str, Call, float | None]:
+        """The code and the call as they are now and, where the decision covers them, the right to start.
+
+        That is until when, by time.monotonic(), the call may start; None when it was started before. Raises ToolGone.
+        """
+        with self.attempt.starting() as start_before:
+            source, digest = tool_catalog.code(self.spec.id, self.spec.version_id, locked=True)
+            call = self._as_asked_about(self._to_run, digest)
+            may_start = call.seal == self.approval.decision.seal and self._claim(again=again)
+        return source, call, start_before if may_start else None
+
+    def _claim(self, *, again: bool) -> bool:
+        """Whether the call may be started; one that was started before only if `again`."""
+        if executions.claim_execution(self.approval.pk):
+            return True
+        self.approval.refresh_from_db(fields=["execution", "execution_started_at"])
+        return again and executions.claim_repetition(self.approval)
+
+    def _start(self, source: str, start_before: float) -> Result | None:
+        """The result of the tool; None when another attempt has started it, and it may have run."""
+        for _ in range(MAX_STARTS):
+            with suppress(sandbox.TooLate):
+                return run_tool(self.attempt, self._to_run, self.spec, source, start_before)
+            # It was handed over too late, so it has certainly not begun, and is handed over again.
+            source, _, claimed = self._judge(again=True)
+            if claimed is None:
+                return None
+            start_before = claimed
+        return Result(tool_message(self._to_run, NOT_STARTED, failed=True), 0.0)
+
+    def _end(self, result: Result) -> None:
+        self._record(result)
+        self.attempt.settled()
+
+    @patient
+    def _record(self, result: Result) -> None:
+        execution = Execution.FAILED if result.has_failed else Execution.FINISHED
+        with self.attempt.writing() as run:
+            executions.end_execution(self.approval.pk, execution=execution, output=result.message.text)
+            self.append_result(run, self._to_run, result, self.approval)
+
+    def _ask_again(self, call: Call, reason: str) -> None:
+        """Open the next round. Raises ToolGone, Lost."""
+        logger.warning("The call of %s, request %s, is asked about again: %s", call.tool_name, self.approval.pk, reason)
+        self.approval = self._open_next_round(call, reason)
+        self.attempt.settled()
+
+    @patient
+    def _open_next_round(self, call: Call, reason: str) -> TimedRequest:
+        before, steps = self.approval, self.caller.steps
+        with self.attempt.writing() as run:
+            tool_catalog.code(self.spec.id, self.spec.version_id, locked=True)
+            events.append(run, f"again:{before.pk}", steps.placed(events.asked_again(before, reason)))
+            asked = approvals.ask_again(before, call, reason)
+            events.append(run, f"pending:{asked.pk}", steps.placed(events.pending(asked)))
+        return asked
+
+    @property
+    def _to_run(self) -> ModelsCall:
+        """The call with the arguments that an approval lets run: the model's, or an operator's in their place."""
+        edited = self.approval.operators_arguments
+        return self.call if edited is None else {**self.call, "args": edited}
+
+    def _as_asked_about(self, call: ModelsCall, digest: str) -> Call:
+        """What a seal covers, with the code of this digest, and what a request keeps."""
+        return Call(
+            tool_id=self.spec.id,
+            tool_version=digest,
+            tool_name=self.spec.name,
+            arguments=call["args"],
+            agent_id=self.caller.agent_id,
+            run_id=self.attempt.run_id,
+            checkpoint_ns=self.step,
+            agent_name=self.caller.agent_name,
+            tool_call_id=str(call["id"]),
+            args_schema=self.spec.args_schema,
+            destructive=self.spec.destructive,
+            requester=self.caller.background.get("requester", ""),
+        )
+
+
+@patient
+def _read(request_id: UUID) -> TimedRequest:
+    """A request as it is now; one that is past its deadline is closed."""
+    approval = approvals.fetch(request_id)
+    if approval.status == Status.PENDING and approvals.seconds_left(approval) <= 0:
+        approvals.time_out(request_id)
+    return approval
