@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from agents.loop import checkpoints
 from agents.models import RunStatus
 from agents.runs import lifecycle
-from agents.runs.attempts import Attempt, Lost
+from agents.runs.attempt import Attempt, Lost
 from hitl import approvals, executions
 from hitl.exceptions import AlreadyClosed
 from hitl.models import ApprovalRequest, Decision, Execution, Source, Status

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
-from agents.runs.attempts import FENCE, Attempt
+from agents.runs.attempt import FENCE, Attempt
 from aip.core.db import patient
 
 # It logs every connection that the pool replaces.

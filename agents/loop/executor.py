@@ -17,8 +17,8 @@ from agents.loop.messages import tools_called
 from agents.loop.subagent_tool import SubAgentTool, usage
 from agents.loop.token_stream import Tokens
 from agents.models import Run, RunStatus
-from agents.runs import attempts, events, lifecycle
-from agents.runs.attempts import Attempt, Lost
+from agents.runs import events, lifecycle
+from agents.runs.attempt import Attempt, Lost, carrying, is_stopping
 from aip.core.db import AWAY, patient
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def execute(run_id: UUID) -> None:
     """Carry a run as far as it goes. Returns quietly when there is nothing to take."""
     while (claimed := patient(lifecycle.claim)(run_id)) is not None:
         run, attempt = claimed
-        with attempts.carrying(attempt):
+        with carrying(attempt):
             attempt.lost_as = LostInGraph
             try:
                 parked = _carry(run, attempt)
@@ -44,7 +44,7 @@ def execute(run_id: UUID) -> None:
                 logger.warning("Attempt %d at run %s ends here: %s", attempt.number, run_id, type(e).__name__)
                 return
         # Once parked, look once more: what was decided meanwhile found a run that was held, and queued nothing.
-        if not parked or attempts.stopping.is_set():
+        if not parked or is_stopping():
             return
 
 

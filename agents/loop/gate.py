@@ -16,7 +16,7 @@ from agents.loop.messages import check_calls, readable
 from agents.loop.steps import Steps
 from agents.loop.subagent_tool import SubAgentTool, delegate
 from agents.loop.tool_calls import Caller, Handler, ToolCall
-from agents.runs.attempts import Attempt
+from agents.runs.attempt import Attempt
 from aip.core.jsonb import storable
 
 

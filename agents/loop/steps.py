@@ -5,7 +5,7 @@ from langchain_core.messages import AIMessage
 
 from agents.loop.messages import tools_called
 from agents.runs import events
-from agents.runs.attempts import Attempt
+from agents.runs.attempt import Attempt
 from aip.core.db import patient
 
 

@@ -18,7 +18,7 @@ from agents.loop.messages import NOT_REPEATED, moment, tool_message, with_note
 from agents.loop.steps import Steps, namespace
 from agents.models import Run
 from agents.runs import events
-from agents.runs.attempts import Attempt, Lost
+from agents.runs.attempt import Attempt, Lost
 from agents.sandbox import client as sandbox
 from agents.sandbox.client import SandboxUnavailable, ToolFailed
 from aip.core.db import patient

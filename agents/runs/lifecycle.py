@@ -18,7 +18,7 @@ from agents.catalog import model_names, snapshot
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, RunStatus
 from agents.runs import attachments, broker, checkpoint_tables, events, heartbeats
 from agents.runs.attachments import Attachment
-from agents.runs.attempts import Attempt, Lost, within_limit
+from agents.runs.attempt import Attempt, Lost, within_limit
 from aip.core.db import from_now
 from aip.core.exceptions import Conflict, NotFound
 from aip.core.ids import is_uuid

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from agents.models import Run, RunStatus
-from agents.runs import attempts, heartbeats, lifecycle
+from agents.runs import attempt, heartbeats, lifecycle
 from agents.sandbox import client as sandbox
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class HeldRuns:
 
     def check(self) -> None:
         """End the tools of lost runs; release a run that nothing here executes when it is seen twice in a row."""
-        carried = attempts.carried()
+        carried = attempt.carried()
         mine = Run.objects.filter(holder=heartbeats.name(), status=RunStatus.RUNNING)
         held = set(mine.values_list("pk", "attempt"))
         for key in carried.keys() - held:
@@ -54,7 +54,7 @@ def _beat() -> None:
 
 def on_shutting_down(**kwargs: Any) -> None:
     """Let the calls that wait give their threads back."""
-    attempts.stopping.set()
+    attempt.stopping.set()
 
 
 def on_shutdown(**kwargs: Any) -> None:

@@ -18,7 +18,7 @@ from agents.catalog.toolspec import ToolSpec
 from agents.loop.gate import Gate
 from agents.models import Agent, Run, RunEvent, Tool, ToolVersion
 from agents.runs import lifecycle
-from agents.runs.attempts import Attempt, Lost
+from agents.runs.attempt import Attempt, Lost
 from hitl import approvals, executions
 from hitl.models import ApprovalRequest, Execution, Source, Status
 from tests.agents.runs import in_thread

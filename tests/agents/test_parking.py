@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from agents.catalog import tools as tool_catalog
 from agents.loop import messages
 from agents.models import Run, RunEvent, RunStatus
-from agents.runs import attempts, lifecycle
+from agents.runs import attempt, lifecycle
 from agents.sandbox import client as sandbox
 from hitl.models import Execution
 from tests.agents.runs import (
@@ -133,7 +133,7 @@ def somebody_waits_for_the_row() -> bool:
 def test_a_worker_whose_threads_are_taken_parks_at_once(
     world: Listener, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "MOST_HELD", 1)
+    monkeypatch.setattr(attempt, "MOST_HELD", 1)
     agent = gated_agent(world)
     held, parked = start(agent), start(agent)
     thread = carry(held)
@@ -149,7 +149,7 @@ def test_a_run_with_more_calls_than_may_hold_parks_at_once(
     world: Listener, alice: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each call that holds costs a thread and a connection with Redis."""
-    monkeypatch.setattr(attempts, "MOST_HELD", 2)
+    monkeypatch.setattr(attempt, "MOST_HELD", 2)
     run = start(gated_agent(world, "a", "b", "c"))
     assert carried(run).status == RunStatus.WAITING
     decide(requests(run)["a"], "approved", alice)
@@ -214,7 +214,7 @@ def test_what_waits_for_a_tool_that_is_deleted_is_closed_and_the_model_is_told(
 
 def test_a_worker_that_is_asked_to_stop_parks(world: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     stopping = threading.Event()
-    monkeypatch.setattr(attempts, "stopping", stopping)
+    monkeypatch.setattr(attempt, "stopping", stopping)
     run = start(gated_agent(world))
     thread = carry(run)
     await_requests(run)

@@ -16,7 +16,7 @@ from agents.catalog import tools as tool_catalog
 from agents.llm import chat_models
 from agents.llm.rehearsal import Rehearsal
 from agents.models import Agent, Run, RunEvent, RunStatus
-from agents.runs import attempts, lifecycle
+from agents.runs import attempt, lifecycle
 from aip.core.exceptions import Conflict, Invalid
 from hitl.models import ApprovalRequest, Execution
 from tests.agents.runs import (
@@ -179,7 +179,7 @@ def test_a_run_whose_nested_call_waits_takes_no_thread_and_stops_with_its_worker
     worker: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopping = threading.Event()
-    monkeypatch.setattr(attempts, "stopping", stopping)
+    monkeypatch.setattr(attempt, "stopping", stopping)
     threads = threading.active_count()
     run = start(leader(worker))
     thread = carry(run)

@@ -149,7 +149,7 @@ class Attempt:
             if self._busy == 0 and not self._parking:
                 is_over = self.hold_left() <= 0 or self._slots < self._waiting
                 owes_nothing = self._undelivered <= 0 or time.monotonic() - self._since > MAX_RESUME_WAIT_SECONDS
-                self._parking = stopping.is_set() or (is_over and owes_nothing)
+                self._parking = is_stopping() or (is_over and owes_nothing)
             return self._parking
 
     def _change(self, *, waiting: int = 0, busy: int = 0) -> None:
@@ -171,6 +171,10 @@ _lock = threading.RLock()
 MOST_HELD = settings.CELERY_WORKER_CONCURRENCY // 2
 _held = 0
 _carried: set[Attempt] = set()
+
+
+def is_stopping() -> bool:
+    return stopping.is_set()
 
 
 @contextmanager
