@@ -17,7 +17,7 @@ from agents.loop import checkpoints
 from agents.management.commands.sweep import Leases
 from agents.models import ENDED, Agent, Heartbeat, Run, RunEvent, RunStatus
 from agents.runs import events, heartbeats, lifecycle
-from agents.runs.attempt import Attempt, Lost, carrying
+from agents.runs.attempt import Attempt, Lost, executing
 from agents.runs.worker import HeldRuns
 from hitl import approvals, executions
 from hitl.exceptions import AlreadyClosed
@@ -251,8 +251,8 @@ def test_a_worker_gives_back_what_it_does_not_carry_and_ends_what_it_lost() -> N
     ended = threading.Event()
     watch = HeldRuns()
     with (
-        carrying(Attempt(carried.pk, 1)),
-        carrying(lost),
+        executing(Attempt(carried.pk, 1)),
+        executing(lost),
         lost.stoppable(ended.set),
     ):
         watch.check()

@@ -18,7 +18,7 @@ from agents.loop.subagent_tool import SubAgentTool, usage
 from agents.loop.token_stream import Tokens
 from agents.models import Run, RunStatus
 from agents.runs import events, lifecycle
-from agents.runs.attempt import Attempt, Lost, carrying, is_stopping
+from agents.runs.attempt import Attempt, Lost, executing, is_stopping
 from aip.core.db import AWAY, patient
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def execute(run_id: UUID) -> None:
     """Carry a run as far as it goes. Returns quietly when there is nothing to take."""
     while (claimed := patient(lifecycle.claim)(run_id)) is not None:
         run, attempt = claimed
-        with carrying(attempt):
+        with executing(attempt):
             attempt.lost_as = LostInGraph
             try:
                 parked = _carry(run, attempt)

@@ -171,7 +171,7 @@ class GatedCall(ToolCall):
 
     def _end(self, result: Result) -> None:
         self._record(result)
-        self.attempt.settled()
+        self.attempt.mark_delivered()
 
     @patient
     def _record(self, result: Result) -> None:
@@ -184,7 +184,7 @@ class GatedCall(ToolCall):
         """Open the next round. Raises ToolGone, Lost."""
         logger.warning("The call of %s, request %s, is asked about again: %s", call.tool_name, self.approval.pk, reason)
         self.approval = self._open_next_round(call, reason)
-        self.attempt.settled()
+        self.attempt.mark_delivered()
 
     @patient
     def _open_next_round(self, call: Call, reason: str) -> TimedRequest:

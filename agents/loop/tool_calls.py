@@ -106,7 +106,7 @@ class ToolCall:
                 reason = NOT_REPEATED.format(at=moment(began))
             message = tool_message(self.call, reason, failed=True)
             self.append_result(run, self.call, Result(message), last)
-        self.attempt.settled()
+        self.attempt.mark_delivered()
         return message
 
     def earlier_result(self, approval: ApprovalRequest) -> ToolMessage:
@@ -133,7 +133,7 @@ class ToolCall:
     def report_decided(self, result: Result, approval: ApprovalRequest) -> None:
         """The result of a call that did not run, by the decision about it. Raises Lost."""
         self._report_decided(result, approval)
-        self.attempt.settled()
+        self.attempt.mark_delivered()
 
     @patient
     def _report_decided(self, result: Result, approval: ApprovalRequest) -> None:

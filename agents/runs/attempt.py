@@ -1,8 +1,7 @@
-"""A worker's hold on a run: what it may still write, and when its waiting calls give the thread back.
+"""One claim of a run by a worker: its lease, its fencing token, and when its waiting calls give up their thread.
 
-A run that a worker has claimed is held under an attempt number and the worker's heartbeat, which is the lease of
-all the runs that it holds. Every write of an attempt goes through a fence: a lock on the run's row, and a look
-whether the run is still running under this number.
+The worker's heartbeat is the lease on all the runs that it holds. The attempt's number is the fencing token: every
+write of an attempt locks the run's row and checks that the run is still running under this number.
 """
 
 import threading
@@ -20,12 +19,12 @@ from django.db.models.functions import Now
 from agents.models import Heartbeat, Run, RunStatus
 from agents.runs import heartbeats
 
-# The fence as SQL, for what does not write through Django: parameters are the run's id and the attempt's number.
+# The fence as SQL, for writes outside Django. The parameters are the run's id and the attempt's number.
 FENCE = "SELECT 1 FROM agents_run WHERE id = %s AND attempt = %s AND status = 'running' FOR SHARE"
 
-# Calls of a run that was taken up enter the gate within moments; a count that is wrong must not hold the run.
+# Resumed calls re-enter the gate almost at once; cap the wait in case the count is wrong.
 MAX_RESUME_WAIT_SECONDS = 60.0
-# How often a call that waits looks whether another one of its step has come to its end.
+# How often a waiting call checks whether the other calls of its step have finished.
 BUSY_SECONDS = 0.5
 
 
@@ -35,20 +34,20 @@ def within_limit() -> Q:
 
 
 class Lost(Exception):
-    """The run is not this attempt's any more: it ended, was cancelled, or another worker has it."""
+    """This attempt no longer holds the run: it has ended, was cancelled, or was claimed by another worker."""
 
 
 class Attempt:
-    """One claim of one run, by this process. Thread-safe: calls of one step share it."""
+    """One claim of one run, by this process. Thread-safe, because the calls of a step share it."""
 
-    # What is raised when the run is lost. The loop sets a kind that LangGraph does not take for a failure of a call.
+    # What is raised when the run is lost. The loop sets a class that LangGraph does not treat as a failed call.
     lost_as: type[Lost] = Lost
 
     def __init__(self, run_id: UUID, number: int, *, undelivered: int = 0) -> None:
         self.run_id = run_id
         self.number = number
         self.lost = False
-        # Closed requests for whose sake the run was taken up: until they had their effect it does not park.
+        # Decided requests this attempt was resumed for; the run does not park until each has been applied.
         self._undelivered = undelivered
         self._waiting = 0
         self._busy = 0
@@ -68,8 +67,8 @@ class Attempt:
 
     @contextmanager
     def starting(self) -> Iterator[float]:
-        """As `writing`, for handing out the right to act: when, by time.monotonic(), it lapses with the lease."""
-        began = time.monotonic()
+        """Like `writing`, but yields the time.monotonic() deadline until which this attempt may start a side effect."""
+        entered = time.monotonic()
         beat = Heartbeat.objects.filter(kind="worker", name=OuterRef("holder")).values("beat_at")[:1]
         with transaction.atomic():
             run = self._locked().annotate(age=Now() - Subquery(beat)).first()
@@ -77,9 +76,9 @@ class Attempt:
                 raise self.abandon()
             age: timedelta | None = run.age
             if age is None or age.total_seconds() > settings.LEASE_SECONDS / 2:
-                heartbeats.beat("worker")  # late itself, perhaps because the database was away
+                heartbeats.beat("worker")  # the heartbeat is late, perhaps because the database was unavailable
                 age = timedelta()
-            yield began + settings.LEASE_SECONDS - age.total_seconds()
+            yield entered + settings.LEASE_SECONDS - age.total_seconds()
 
     def _locked(self) -> QuerySet[Run]:
         """The run while it is this attempt's; not past its own limit, at which the sweep fails it."""
@@ -87,7 +86,7 @@ class Attempt:
         return held.only("status").select_for_update(no_key=True, of=("self",))
 
     def abandon(self) -> Lost:
-        """Note that the run is lost, and end what runs for it; the exception to raise."""
+        """Mark the run as lost, stop the tools that run for it, and return the exception to raise."""
         with _lock:
             self.lost = True
             stops = list(self._stops)
@@ -97,22 +96,23 @@ class Attempt:
 
     @contextmanager
     def busy(self, *, gated: bool) -> Iterator[bool]:
-        """While a call is carried out. False for a gated one that may not begin: the run parks already.
+        """Mark a call as running.
 
-        It would keep those calls that have parked from having their effect until it ends.
+        Yields False if a gated call must not start because the run is already parking; starting it would delay the
+        calls that have parked.
         """
         with _lock:
-            may = not (gated and self._parking)
-            self._change(busy=1 if may else 0)
+            may_start = not (gated and self._parking)
+            self._change(busy=1 if may_start else 0)
         try:
-            yield may
+            yield may_start
         finally:
             with _lock:
-                self._change(busy=-1 if may else 0)
+                self._change(busy=-1 if may_start else 0)
 
     @contextmanager
     def stoppable(self, stop: Callable[[], None]) -> Iterator[None]:
-        """While a tool runs that `stop` ends. Raises Lost."""
+        """Register `stop`, which ends a tool that runs, to be called if the run is lost. Raises Lost."""
         with _lock:
             if self.lost:
                 raise self.lost_as
@@ -125,7 +125,7 @@ class Attempt:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """While a call waits for its decision."""
+        """Mark a call as waiting for its decision."""
         with _lock:
             self._change(waiting=1)
         try:
@@ -134,22 +134,22 @@ class Attempt:
             with _lock:
                 self._change(waiting=-1)
 
-    def settled(self) -> None:
-        """What was decided about one call has had its effect."""
+    def mark_delivered(self) -> None:
+        """Count one decided request as applied."""
         with _lock:
             self._undelivered -= 1
 
     def hold_left(self) -> float:
-        """Seconds until to look again whether to park. While a tool runs, its run keeps its thread in any case."""
+        """Seconds until `must_park` is to be checked again. While a tool runs, its run keeps the thread in any case."""
         return BUSY_SECONDS if self._busy else self._since + settings.HITL_HOLD_SECONDS - time.monotonic()
 
     def must_park(self) -> bool:
-        """Whether the calls that wait shall give their threads back. Once it says so it stays so."""
+        """Whether the waiting calls must give up their threads. Once True, it stays True."""
         with _lock:
             if self._busy == 0 and not self._parking:
-                is_over = self.hold_left() <= 0 or self._slots < self._waiting
-                owes_nothing = self._undelivered <= 0 or time.monotonic() - self._since > MAX_RESUME_WAIT_SECONDS
-                self._parking = is_stopping() or (is_over and owes_nothing)
+                hold_is_over = self.hold_left() <= 0 or self._slots < self._waiting
+                all_delivered = self._undelivered <= 0 or time.monotonic() - self._since > MAX_RESUME_WAIT_SECONDS
+                self._parking = is_stopping() or (hold_is_over and all_delivered)
             return self._parking
 
     def _change(self, *, waiting: int = 0, busy: int = 0) -> None:
@@ -157,20 +157,20 @@ class Attempt:
         self._waiting += waiting
         self._busy += busy
         self._since = time.monotonic()
-        # All of them or none: one call that parks takes the others of its step with it.
+        # All waiting calls of a run hold or none does: one that parks makes the others of its step park too.
         wanted = self._waiting if self._busy == 0 else 0
         _held -= self._slots
         self._slots = wanted if _held + wanted <= MOST_HELD else 0
         _held += self._slots
 
 
-# Set when the worker is asked to stop: what waits parks.
+# Set when the worker is asked to stop: waiting calls park.
 stopping = threading.Event()
 _lock = threading.RLock()
-# Calls that hold, at most half as many as the worker has threads; a run that finds no room for its own parks at once.
+# Waiting calls may hold at most half of the worker's threads; a run whose calls find no slots parks at once.
 MOST_HELD = settings.CELERY_WORKER_CONCURRENCY // 2
 _held = 0
-_carried: set[Attempt] = set()
+_executing: set[Attempt] = set()
 
 
 def is_stopping() -> bool:
@@ -178,18 +178,18 @@ def is_stopping() -> bool:
 
 
 @contextmanager
-def carrying(attempt: Attempt) -> Iterator[None]:
-    """While this process carries the run."""
+def executing(attempt: Attempt) -> Iterator[None]:
+    """Register an attempt that this process executes."""
     with _lock:
-        _carried.add(attempt)
+        _executing.add(attempt)
     try:
         yield
     finally:
         with _lock:
-            _carried.discard(attempt)
+            _executing.discard(attempt)
 
 
-def carried() -> dict[tuple[UUID, int], Attempt]:
-    """What this process carries now, by run and number."""
+def attempts_here() -> dict[tuple[UUID, int], Attempt]:
+    """The attempts that this process executes now, by run and number."""
     with _lock:
-        return {(attempt.run_id, attempt.number): attempt for attempt in _carried}
+        return {(attempt.run_id, attempt.number): attempt for attempt in _executing}

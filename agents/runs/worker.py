@@ -21,12 +21,12 @@ class HeldRuns:
 
     def check(self) -> None:
         """End the tools of lost runs; release a run that nothing here executes when it is seen twice in a row."""
-        carried = attempt.carried()
+        here = attempt.attempts_here()
         mine = Run.objects.filter(holder=heartbeats.name(), status=RunStatus.RUNNING)
         held = set(mine.values_list("pk", "attempt"))
-        for key in carried.keys() - held:
-            carried[key].abandon()
-        strays = held - carried.keys()
+        for key in here.keys() - held:
+            here[key].abandon()
+        strays = held - here.keys()
         for run_id, number in strays & self.strays:
             lifecycle.release(run_id, number)
         self.strays = strays
