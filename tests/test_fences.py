@@ -1,5 +1,6 @@
 """What happens between somebody's look and their write: each lock, held by another at that moment."""
 
+import inspect
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,10 +10,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.postgres import PostgresSaver
+from psycopg.errors import ReadOnlySqlTransaction
 
 from agents.loop import checkpoints
-from agents.models import RunStatus
-from agents.runs import lifecycle
+from agents.models import Run, RunStatus
+from agents.runs import checkpoint_tables, lifecycle
 from agents.runs.attempt import Attempt, Lost
 from hitl import approvals, executions
 from hitl.exceptions import AlreadyClosed
@@ -103,6 +107,76 @@ def test_a_run_that_is_not_carried_any_more_gets_no_checkpoint(status: RunStatus
     config: Any = {"configurable": {"thread_id": str(run.pk), "checkpoint_ns": "", "checkpoint_id": "1"}}
     with pytest.raises(Lost):
         saver_of(run.pk).put_writes(config, [("messages", "x")], "task")
+
+
+# Every method of LangGraph's saver that uses the database and writes, with what a lost attempt gets for it.
+WRITES: dict[str, tuple[type[Exception], Callable[[checkpoints.Saver, Any], Any]]] = {
+    "put": (Lost, lambda saver, config: saver.put(config, empty_checkpoint(), {}, {})),
+    "put_writes": (Lost, lambda saver, config: saver.put_writes(config, [("messages", "y")], "another")),
+    "delete_thread": (Lost, lambda saver, config: saver.delete_thread(thread_of(config))),
+    # Nothing here calls them. They ask for no fence, or are not there yet.
+    "prune": (ReadOnlySqlTransaction, lambda saver, config: saver.prune([thread_of(config)])),
+    "delete_for_runs": (NotImplementedError, lambda saver, config: saver.delete_for_runs([thread_of(config)])),
+    "copy_thread": (NotImplementedError, lambda saver, config: saver.copy_thread(thread_of(config), "another")),
+}
+READS = {"get", "get_tuple", "list", "get_delta_channel_history"}
+# `setup` is called by `make_tables` alone, on a connection of its own.
+OTHERS = {"setup", "from_conn_string", "with_allowlist", "get_next_version"}
+
+
+def thread_of(config: Any) -> str:
+    return str(config["configurable"]["thread_id"])
+
+
+def is_public_method(name: str) -> bool:
+    """But for those of asyncio, which the saver has not got."""
+    member = getattr(PostgresSaver, name)
+    is_async = inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
+    return callable(member) and not name.startswith("_") and not is_async
+
+
+def test_each_method_of_langgraphs_saver_is_known_here() -> None:
+    assert set(filter(is_public_method, dir(PostgresSaver))) == WRITES.keys() | READS | OTHERS
+
+
+def kept(run_id: Any) -> list[Any]:
+    rows = []
+    with connection.cursor() as cursor:
+        for table in checkpoint_tables.TABLES:
+            cursor.execute(f"SELECT * FROM {table} WHERE thread_id = %s", [str(run_id)])
+            rows.append(cursor.fetchall())
+    return rows
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_no_method_of_langgraphs_saver_writes_for_an_attempt_that_lost_its_run(name: str) -> None:
+    run = a_run(Status.RUNNING)
+    saver = saver_of(run.pk)
+    config: Any = {"configurable": {"thread_id": str(run.pk), "checkpoint_ns": ""}}
+    for _ in range(2):
+        config = saver.put(config, empty_checkpoint(), {}, {})
+        saver.put_writes(config, [("messages", "x")], "task")
+    before = kept(run.pk)
+    assert [len(rows) for rows in before] == [2, 0, 2]
+    Run.objects.filter(pk=run.pk).update(attempt=2)
+    raised, write = WRITES[name]
+    with pytest.raises(raised):
+        write(saver, config)
+    assert kept(run.pk) == before
+
+
+def test_outside_the_fence_a_saver_cannot_write_even_where_it_has_written() -> None:
+    """So that a release of LangGraph that writes without asking for a pipeline is found out."""
+    run = a_run(Status.RUNNING)
+    saver = saver_of(run.pk)
+    with saver._cursor(pipeline=True) as cursor:
+        written = cursor.connection
+    with saver._cursor() as cursor:
+        assert cursor.connection is written
+        with pytest.raises(ReadOnlySqlTransaction):
+            cursor.execute("DELETE FROM checkpoints")
+        with pytest.raises(ReadOnlySqlTransaction), written.transaction():
+            cursor.execute("DELETE FROM checkpoints")
 
 
 def test_the_fence_of_the_checkpoints_is_a_lock() -> None:

@@ -1,4 +1,4 @@
-"""LangGraph's checkpoints in PostgreSQL: what a run has done so far, kept until it ends."""
+"""LangGraph's checkpoints in PostgreSQL: the state of a run, kept until it ends."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,18 +13,22 @@ from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMet
 from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg import Connection, Cursor
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
 from agents.runs.attempt import FENCE, Attempt
 from aip.core.db import patient
 
+# LangGraph marks its writes by `pipeline=True` alone, and does not promise that; a write without it must fail.
+READ_ONLY = "-c default_transaction_read_only=on"
+
 # It logs every connection that the pool replaces.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 def _conninfo() -> str:
-    """Where Django's own connections go, also under test, where the database has another name."""
+    """The address of Django's own connections; tests give the database another name."""
     django = connection.settings_dict
     parts = {key: django[key.upper()] for key in ("user", "password", "host", "port") if django[key.upper()]}
     options = {key: value for key, value in django["OPTIONS"].items() if key != "pool"}
@@ -33,6 +37,8 @@ def _conninfo() -> str:
 
 @cache
 def _pool() -> ConnectionPool[Connection[DictRow]]:
+    """Connections that write only in `_writing`."""
+    options = f"{connection.settings_dict['OPTIONS']['options']} {READ_ONLY}"
     return ConnectionPool(
         _conninfo(),
         min_size=0,
@@ -41,15 +47,27 @@ def _pool() -> ConnectionPool[Connection[DictRow]]:
         timeout=settings.POOL_SECONDS,
         reconnect_timeout=settings.POOL_SECONDS,
         check=ConnectionPool.check_connection,
-        kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
+        kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row, "options": options},
         open=True,
     )
+
+
+@contextmanager
+def _writing(conn: Connection[DictRow]) -> Iterator[None]:
+    """Open a transaction that may write."""
+    conn.read_only = False  # it begins with READ WRITE
+    try:
+        with conn.transaction():
+            yield
+    finally:
+        if conn.info.transaction_status == TransactionStatus.IDLE:  # else it is broken, and the pool drops it
+            conn.read_only = None
 
 
 class Saver(PostgresSaver):
     """The checkpoints of one attempt at a run. Each has a lock of its own, over the shared pool.
 
-    Writes stand behind the attempt's fence, in one transaction; a database that is away is waited for.
+    Each write checks the attempt's fence in its own transaction. Reads and writes wait for an unavailable database.
     """
 
     def __init__(self, attempt: Attempt) -> None:
@@ -62,7 +80,7 @@ class Saver(PostgresSaver):
             with super()._cursor() as cursor:
                 yield cursor
             return
-        with _pool().connection() as conn, conn.transaction(), conn.cursor(binary=True, row_factory=dict_row) as cursor:
+        with _pool().connection() as conn, _writing(conn), conn.cursor(binary=True, row_factory=dict_row) as cursor:
             cursor.execute(FENCE, (self.attempt.run_id, self.attempt.number))
             if cursor.fetchone() is None:
                 raise self.attempt.abandon()
@@ -90,5 +108,6 @@ class Saver(PostgresSaver):
 
 
 def make_tables(**kwargs: Any) -> None:
-    """Bring LangGraph's own tables up to date; after every `migrate`."""
-    PostgresSaver(_pool()).setup()
+    """Create or update LangGraph's own tables. Called after every `migrate`."""
+    with PostgresSaver.from_conn_string(_conninfo()) as saver:
+        saver.setup()
