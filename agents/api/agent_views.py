@@ -8,8 +8,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents.api.agent_serializers import AgentInputSerializer, AgentSerializer
-from agents.api.openapi import FILTERS, PAGING
-from agents.api.params import MAX_NUMBER, MAX_PAGE, agents_asked_for, envelope, figures, given, whole
+from agents.api.envelope import envelope, paging
+from agents.api.query_serializers import METADATA_FILTER, AgentQuery
 from agents.catalog import agents as agent_catalog
 from agents.models import Agent
 from aip.core import openapi
@@ -25,23 +25,22 @@ class AgentList(APIView):
     @extend_schema(
         operation_id="agents_list",
         tags=["agents"],
-        parameters=[*PAGING, *FILTERS],
+        parameters=[AgentQuery, METADATA_FILTER],
         responses={200: openapi.page(AgentSerializer), **openapi.errors(400, 401)},
     )
     def get(self, request: Request) -> Response:
         """All agents, newest first; one page of them when `limit` is given."""
-        query = given(request)
-        agents = agents_asked_for(query)
-        asked = whole(query, "limit", 0, low=1, high=MAX_PAGE)
-        page = whole(query, "page", 1, low=1, high=MAX_NUMBER)
-        # All of them are as many as were read: were they counted before, one made meanwhile would push out the oldest.
+        query = AgentQuery.read(request.query_params)
+        asked, page = query.pop("limit", None), query.pop("page")
+        agents = agent_catalog.search(**query)
+        # Without a limit the total is the number of rows read: after a count, a new agent would push out the oldest.
         found = agents if asked else list(agents)
         total = agents.count() if asked else len(found)
         limit = asked or total
         start = (page - 1) * limit
         context = {"account_id": agent_catalog.account_id()}
         data = AgentSerializer(found[start : start + limit], many=True, context=context).data
-        return Response(envelope(data, **figures(total, page, limit)))
+        return Response(envelope(data, **paging(total, page, limit)))
 
     @extend_schema(
         operation_id="agents_create",

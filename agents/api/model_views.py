@@ -5,13 +5,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents.api.openapi import EMPTY, MODELS, OFFSET
-from agents.api.params import MAX_NUMBER, envelope, given, whole
+from agents.api.envelope import envelope
+from agents.api.openapi import EMPTY, MODELS
+from agents.api.query_serializers import ModelQuery
 from agents.catalog import model_names
 from aip.core import openapi
 from aip.core.exceptions import NotFound
-
-MAX_MODELS = 1000
 
 
 class LanguageModelList(APIView):
@@ -20,15 +19,13 @@ class LanguageModelList(APIView):
     @extend_schema(
         operation_id="models_list",
         tags=["models"],
-        parameters=OFFSET,
+        parameters=[ModelQuery],
         responses={200: MODELS, **openapi.errors(400, 401)},
     )
     def get(self, request: Request) -> Response:
         """The models that agents may name."""
-        query = given(request)
-        offset = whole(query, "offset", 0, low=0, high=MAX_NUMBER)
-        limit = whole(query, "limit", MAX_MODELS, low=1, high=MAX_MODELS)
-        names = model_names.listed()[offset : offset + limit]
+        query = ModelQuery.read(request.query_params)
+        names = model_names.listed()[query["offset"] : query["offset"] + query["limit"]]
         models = [(name, model_names.parse(name)) for name in names]
         data = [
             {"id": model_names.model_id(name), "provider": model.provider, "name": model.name, "account_id": None}

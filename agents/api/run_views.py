@@ -1,19 +1,16 @@
 """REST for runs: their history, one of them, and ending one. `agents.api.stream` starts and follows them."""
 
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents.api.openapi import CANCELLED, RUN_FILTERS
-from agents.api.params import MAX_NUMBER, MAX_PAGE, envelope, figures, given, whole, word
-from agents.api.run_serializers import RUN_TYPES, WIRE_STATUSES, RunDetailSerializer, RunSerializer
+from agents.api.envelope import envelope, paging
+from agents.api.openapi import CANCELLED
+from agents.api.query_serializers import RunQuery
+from agents.api.run_serializers import RunDetailSerializer, RunSerializer
 from agents.runs import lifecycle, queries
 from aip.core import openapi
-from aip.core.ids import is_uuid
-
-PAGE = 20
 
 
 class RunList(APIView):
@@ -22,26 +19,18 @@ class RunList(APIView):
     @extend_schema(
         operation_id="runs_list",
         tags=["runs"],
-        parameters=RUN_FILTERS,
+        parameters=[RunQuery],
         responses={200: openapi.page(RunSerializer), **openapi.errors(400, 401, 404)},
     )
     def get(self, request: Request, agent_id: str) -> Response:
         """One page of an agent's runs, newest first; also of an agent that was deleted."""
-        query = given(request)
-        limit = whole(query, "limit", PAGE, low=1, high=MAX_PAGE)
-        page = whole(query, "page", 1, low=1, high=MAX_NUMBER)
-        schedule = query.get("schedule_id") or None
-        if schedule and not is_uuid(schedule):
-            raise ParseError("schedule_id must be the id of a schedule, a UUID.")
-        run_type = word(query, "run_type", RUN_TYPES)
-        found = queries.of_agent(
-            agent_id,
-            status=word(query, "status", WIRE_STATUSES),
-            scheduled=schedule is not None or run_type == "schedule",
-        )
+        query = RunQuery.read(request.query_params)
+        limit, page = query["limit"], query["page"]
+        scheduled = "schedule_id" in query or query.get("run_type") == "schedule"
+        found = queries.of_agent(agent_id, status=query.get("status"), scheduled=scheduled)
         total = found.count()
         data = RunSerializer(queries.page_of(found, (page - 1) * limit, limit), many=True).data
-        return Response(envelope(data, **figures(total, page, limit)))
+        return Response(envelope(data, **paging(total, page, limit)))
 
 
 class RunDetail(APIView):

@@ -8,8 +8,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents.api.openapi import TOOL_TYPE
-from agents.api.params import envelope, given
+from agents.api.envelope import envelope
+from agents.api.query_serializers import ToolQuery
 from agents.api.tool_serializers import (
     ToolInputSerializer,
     ToolReuploadSerializer,
@@ -44,13 +44,13 @@ class ToolList(APIView):
     @extend_schema(
         operation_id="tools_list",
         tags=["tools"],
-        parameters=TOOL_TYPE,
+        parameters=[ToolQuery],
         responses={200: openapi.listing(ToolSerializer), **openapi.errors(400, 401)},
     )
     def get(self, request: Request) -> Response:
         """All tools, newest first."""
         tools = tool_catalog.all_living()
-        found = tools if given(request).get("type") in (None, "", "custom") else tools.none()
+        found = tools if ToolQuery.read(request.query_params).get("type", "custom") == "custom" else tools.none()
         return Response(
             envelope(ToolSerializer(found, many=True, context={"account_id": agent_catalog.account_id()}).data)
         )

@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Prefetch, QuerySet
+from django.db.models import F, Func, Prefetch, QuerySet, TextField, Value
 from django.db.models.functions import Now
+from django.db.models.lookups import Exact
 
 from agents.catalog import subagents
 from agents.catalog.names import check_names, tools_of
@@ -35,6 +36,16 @@ def listed(*, include_deleted: bool) -> QuerySet[Agent]:
     subs = Prefetch("sub_agents", SubAgent.objects.select_related("sub_agent").filter(sub_agent__deleted_at=None))
     agents = Agent.objects.all() if include_deleted else Agent.objects.filter(deleted_at=None)
     return agents.prefetch_related(shown, subs).order_by("-created_at", "id")
+
+
+def search(*, include_deleted: bool, metadata: dict[str, str], **lookups: Any) -> QuerySet[Agent]:
+    """The agents, as `listed`, for which all lookups hold, and whose metadata has these texts."""
+    agents = listed(include_deleted=include_deleted).filter(**lookups)
+    for key, text in metadata.items():
+        # Not Django's own key transform, which takes a key of digits for an index of an array.
+        entry = Func(F("metadata"), Value(key), function="jsonb_extract_path_text", output_field=TextField())
+        agents = agents.filter(Exact(entry, text))
+    return agents
 
 
 def living(agent_id: str) -> Agent:
