@@ -243,7 +243,7 @@ SPECTACULAR_SETTINGS = {
     "PARSER_WHITELIST": ["aip.core.parsers.ObjectParser", "rest_framework.parsers.MultiPartParser"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "agents.api.stream_schema.add_streams",
+        "agents.api.openapi.spell_paths",
     ],
 }
 

@@ -52,3 +52,11 @@ def test_it_is_403_without_its_permission_and_that_one_is_enough(method: str, pa
     assert (refused.status_code, refused.json()["success"]) == (403, False)
     master.user_permissions.set(Permission.objects.filter(codename=needed))
     assert answer().status_code in (200, 201, 204, 415)  # that a form is wanted is said to those who may
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/agents/x/run"), ("GET", "/agents/x/runs/y/stream")])
+def test_django_alone_says_that_it_serves_no_event_stream(method: str, path: str) -> None:
+    assert Client().generic(method, path).status_code == 401
+    answer = Client(headers={"X-API-Key": settings.MASTER_API_KEY}).generic(method, path)
+    assert answer.status_code == 503
+    assert "ASGI application" in answer.json()["message"]

@@ -2,24 +2,51 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents.catalog import configs
 from agents.models import Run, RunStatus
 from agents.runs import queries
-from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, checked
+from agents.runs.attachments import MAX_FILES
+from aip.core.fields import MAX_TEXT, File, Object, ShortList, StrictText, checked
 
 RUN_TYPES = ("manual", "schedule")
 WIRE_STATUSES = tuple(queries.STATUSES)
 
 
+NO_EFFECT = "Accepted; has no effect"
+TOKEN = f"{NO_EFFECT}, and is neither stored nor logged"
+
+
+class ChatMessageSerializer(serializers.Serializer[Any]):
+    role = serializers.JSONField(required=False, help_text="user, assistant or system; anything else is the user")
+    content = serializers.CharField()
+
+
+@extend_schema_field(ChatMessageSerializer(many=True))
+class ChatHistory(ShortList):
+    child = Object()
+
+
 class RunInputSerializer(serializers.Serializer[Any]):
     """What POST /agents/{id}/run takes (contract 3.4.1). Unknown fields are ignored."""
 
-    input = StrictText(max_length=MAX_TEXT, trim_whitespace=False)
-    chat_history = ShortList(child=Object(), default=list, allow_null=True)
-    runtime_config = Object(default=dict, allow_null=True)
-    pii_mapping = Object(required=False, allow_null=True)
+    input = StrictText(min_length=1, max_length=MAX_TEXT, trim_whitespace=False, help_text="What the agent is asked")
+    chat_history = ChatHistory(default=list, allow_null=True, help_text="What was said before")
+    runtime_config = Object(
+        default=dict,
+        allow_null=True,
+        help_text=(
+            "`agent_config` and `tool_configs` that override the agent's for this run, key by key; "
+            "also under the agent's own id"
+        ),
+    )
+    pii_mapping = Object(required=False, allow_null=True, help_text=NO_EFFECT)
+    enable_pii = serializers.JSONField(required=False, allow_null=True, help_text=NO_EFFECT)
+    user_id = serializers.JSONField(required=False, allow_null=True, help_text=NO_EFFECT)
+    memory_user_id = serializers.JSONField(required=False, allow_null=True, help_text=NO_EFFECT)
+    gl_connectors_token = serializers.JSONField(required=False, allow_null=True, help_text=TOKEN)
 
     def validate_chat_history(self, value: list[dict[str, Any]] | None) -> list[dict[str, str]]:
         roles = {"assistant": "assistant", "ai": "assistant", "system": "system"}
@@ -43,6 +70,20 @@ class RunInputSerializer(serializers.Serializer[Any]):
     def fields_of_run(self) -> dict[str, Any]:
         """The checked fields as `lifecycle.start` takes them: those that have an effect. No token is kept."""
         return {key: self.validated_data[key] for key in ("input", "chat_history", "runtime_config")}
+
+
+class RunFormSerializer(serializers.Serializer[Any]):
+    """What starts a run together with files."""
+
+    # For the OpenAPI document; `agents.api.multipart` reads the form.
+
+    input = StrictText(min_length=1, max_length=MAX_TEXT, help_text="What the agent is asked")
+    files = serializers.ListField(child=File(), required=False, max_length=MAX_FILES)
+    chat_history = serializers.CharField(required=False, allow_blank=True, help_text="As JSON")
+    runtime_config = serializers.CharField(required=False, allow_blank=True, help_text="As JSON")
+    pii_mapping = serializers.CharField(required=False, allow_blank=True, help_text=f"As JSON. {NO_EFFECT}")
+    enable_pii = serializers.CharField(required=False, allow_blank=True, help_text=NO_EFFECT)
+    gl_connectors_token = serializers.CharField(required=False, allow_blank=True, help_text=TOKEN)
 
 
 class RunSerializer(serializers.Serializer[Any]):

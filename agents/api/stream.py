@@ -15,13 +15,10 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from rest_framework.exceptions import (
-    MethodNotAllowed,
-    ParseError,
-    PermissionDenied,
-)
+from rest_framework.exceptions import MethodNotAllowed, PermissionDenied
 
 from agents.api import multipart
+from agents.api.query_serializers import StreamQuery
 from agents.api.run_serializers import RunInputSerializer
 from agents.api.subscription import POLL_SECONDS, subscribe
 from agents.models import ENDED, Run, RunEvent
@@ -40,7 +37,6 @@ T = TypeVar("T")
 
 KEEP_ALIVE_SECONDS = 15.0
 BATCH = 200
-MAX_DIGITS = 10
 HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache"),
@@ -138,11 +134,8 @@ def _read(body: bytes, content_type: str) -> tuple[dict[str, Any], list[attachme
 def _rejoin(method: str, headers: Headers, ids: dict[str, str], query: dict[str, list[str]]) -> tuple[UUID, int]:
     _admit(method, headers, allowed="GET", permission="agents.view_run")
     run = lifecycle.find(ids["agent_id"], ids["run_id"])
-    given = query["after"][-1] if "after" in query else headers.get("last-event-id", "")
-    after = given.strip() or "0"
-    if not (after.isascii() and after.isdigit() and len(after) < MAX_DIGITS):
-        raise ParseError("after, or Last-Event-ID, must be the id of an event: a whole number, 0 for the beginning.")
-    return run.pk, int(after)
+    after = query["after"][-1] if "after" in query else headers.get("last-event-id", "")
+    return run.pk, StreamQuery.read({"after": after.strip()})["after"]
 
 
 async def _body(receive: Receive) -> bytes:

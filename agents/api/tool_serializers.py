@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents.models import Tool
-from aip.core.fields import MAX_TEXT, StrictText
+from aip.core.fields import MAX_TEXT, File, StrictText
 
 MAX_TAGS = 10_000  # characters
 
@@ -33,7 +33,7 @@ class ToolSerializer(serializers.ModelSerializer[Tool]):
 
 
 class ToolUploadSerializer(serializers.Serializer[Any]):
-    file = serializers.FileField(
+    file = File(
         error_messages=dict.fromkeys(
             ("required", "invalid", "no_name"),
             "Send the tool's Python file, with a file name, in the multipart field 'file'.",

@@ -2,11 +2,14 @@
 
 from django.urls import re_path
 
-from agents.api import agent_views, model_views, run_views, tool_views
+from agents.api import agent_views, model_views, run_views, stream_views, tool_views
 
 AGENT = r"^agents/(?P<agent_id>[^/]+)"
 RUN = rf"{AGENT}/runs/(?P<run_id>[^/]+)"
 TOOL = r"^tools/(?P<tool_id>[^/]+)"
+# `aip.asgi` serves these two in front of Django.
+RUN_START = rf"{AGENT}/run/?$"
+RUN_STREAM = rf"{RUN}/stream/?$"
 
 urlpatterns = [
     re_path(r"^tools/?$", tool_views.ToolList.as_view(), name="tools"),
@@ -21,5 +24,7 @@ urlpatterns = [
     re_path(rf"{AGENT}/restore/?$", agent_views.AgentRestore.as_view(), name="agent-restore"),
     re_path(rf"{AGENT}/runs/?$", run_views.RunList.as_view(), name="runs"),
     re_path(rf"{RUN}/?$", run_views.RunDetail.as_view(), name="run"),
+    re_path(RUN_START, stream_views.RunStart.as_view(), name="run-start"),
+    re_path(RUN_STREAM, stream_views.RunStream.as_view(), name="run-stream"),
     re_path(rf"{RUN}/cancel/?$", run_views.RunCancel.as_view(), name="run-cancel"),
 ]

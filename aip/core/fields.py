@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from aip.core.exceptions import Conflict, Invalid
@@ -49,6 +51,11 @@ class Object(serializers.DictField):
     """A JSON object with any entries."""
 
     default_error_messages = {"not_a_dict": "This must be an object."}
+
+
+@extend_schema_field(OpenApiTypes.BINARY)
+class File(serializers.FileField):
+    """An upload; the schema of DRF's own field is that of the URL which it would be answered with."""
 
 
 def checked(check: Callable[[V], T], value: V) -> T:

@@ -1,5 +1,6 @@
 """Pieces of the OpenAPI description that the views of all apps share."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -38,8 +39,8 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "apiKey", "in": "header", "name": "X-API-Key"}
 
 
-def errors(*statuses: int) -> dict[int, Any]:
-    return {code: OpenApiResponse(ERROR, REASONS[code]) for code in sorted({*statuses, *EVERYWHERE})}
+def errors(*statuses: int, everywhere: Sequence[int] = EVERYWHERE) -> dict[int, Any]:
+    return {code: OpenApiResponse(ERROR, REASONS[code]) for code in sorted({*statuses, *everywhere})}
 
 
 def envelope(name: str, data: Any, **more: Any) -> Any:
