@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -162,9 +162,9 @@ class Stream:
 
 
 @contextmanager
-def running(port: int = 0, **env: str) -> Iterator[Live]:
-    """`manage.py up` with all that it starts, in a directory of its own."""
-    with private_server.running(port, **env) as server:
+def running(port: int = 0, prepare: Callable[[Path], object] | None = None, **env: str) -> Iterator[Live]:
+    """`manage.py up` with all that it starts, in a directory of its own, which may be prepared."""
+    with private_server.running(port, prepare, **env) as server:
         try:
             yield Live(server)
         finally:

@@ -85,17 +85,19 @@ def has_in_command_line(process: psutil.Process, text: str) -> bool:
 
 
 @contextmanager
-def running(port: int = 0, **env: str) -> Iterator[PrivateServer]:
+def running(port: int = 0, prepare: Callable[[Path], object] | None = None, **env: str) -> Iterator[PrivateServer]:
     """A server with these settings and the defaults for the rest, until the end of the block.
 
-    Raises AssertionError, with what it printed, when it does not start. What it printed meanwhile stands in a file
-    beside its directory, `.log`, until the end.
+    `prepare` is called with its directory before it starts. Raises AssertionError, with what it printed, when it does
+    not start. What it printed meanwhile stands in a file beside its directory, `.log`, until the end.
     """
     data_dir = Path(tempfile.mkdtemp(prefix="aip-private-", dir="/tmp"))
     data_dir.chmod(0o711)
     log = data_dir.with_suffix(".log")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(OURS) and key not in THEIRS}
     try:
+        if prepare:
+            prepare(data_dir)
         with log.open("wb") as output:
             process = processes.spawn(
                 [sys.executable, "manage.py", "up", "--data-dir", data_dir, "--port", str(port)],
@@ -111,7 +113,7 @@ def running(port: int = 0, **env: str) -> Iterator[PrivateServer]:
             processes.end([process], (signal.SIGTERM, STOP_SECONDS))
     finally:
         shutil.rmtree(data_dir)
-        log.unlink()
+        log.unlink(missing_ok=True)
 
 
 def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
