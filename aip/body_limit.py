@@ -6,8 +6,16 @@ from typing import Any
 import daphne.server
 from daphne.http_protocol import HTTPFactory, WebRequest
 from django.conf import settings
+from twisted.web import http
 
 from aip.core.errors import body
+
+# What the limit replaces in Daphne and Twisted. Neither promises that it stays.
+REPLACED: list[tuple[Any, str]] = [
+    (daphne.server, "HTTPFactory"),
+    (http.HTTPChannel, "requestFactory"),
+    (http.Request, "handleContentChunk"),
+]
 
 
 class BoundedRequest(WebRequest):  # type: ignore[misc] # the library has no types
@@ -34,7 +42,12 @@ class BoundedFactory(HTTPFactory):  # type: ignore[misc] # the library has no ty
 
 
 def bound_daphne() -> None:
-    """Daphne has no setting for its factory; it reads this name when it starts."""
+    """Replace Daphne's factory, for which it has no setting: it reads this name when it starts.
+
+    Raises AttributeError if a name is gone: to set it would have no effect then, and bodies would have no limit.
+    """
+    for owner, name in REPLACED:
+        getattr(owner, name)
     daphne.server.HTTPFactory = BoundedFactory
 
 
