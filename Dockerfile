@@ -14,7 +14,7 @@ ENV UV_PYTHON_DOWNLOADS=never \
 ARG EXTRAS=""
 # Before the code, so that a change of the code does not install everything again.
 COPY pyproject.toml ./
-RUN uv sync --no-dev ${EXTRAS}
+RUN uv sync ${EXTRAS}
 
 COPY manage.py ./
 COPY aip aip

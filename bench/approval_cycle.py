@@ -1,7 +1,7 @@
 """What an approval costs: how fast a decision takes effect, what a cycle and what waiting costs.
 
-    uv run python -m bench.approval_cycle [--others 0,100,1000,10000] [--samples 100] [--seconds 10]
-    uv run python -m bench.approval_cycle --url http://... --key ...    # a server that runs already
+    uv run --group dev python -m bench.approval_cycle [--others 0,100,1000,10000] [--samples 100] [--seconds 10]
+    uv run --group dev python -m bench.approval_cycle --url http://... --key ...    # a server that runs already
 
 Starts a private server with the default settings (but for a hold of two seconds, so that parking can be waited for)
 and drives it as a client would: over HTTP, following event streams. Prints a table, and one JSON object as the last

@@ -1,4 +1,4 @@
-"""What the console costs an operator: `uv run python -m bench.console [--waiting 10,10000] [--samples 20]`.
+"""What the console costs an operator: `uv run --group dev python -m bench.console [--waiting 10,10000] [--samples 20]`.
 
 Starts a private server and a Chromium that is logged in to it. Prints one JSON object:
 

@@ -1,4 +1,4 @@
-"""Make the README's pictures anew: `uv run python -m tests.browser.screenshots`."""
+"""Make the README's pictures anew: `uv run --group dev python -m tests.browser.screenshots`."""
 
 import os
 from collections.abc import Callable
