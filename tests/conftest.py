@@ -12,6 +12,9 @@ from django.contrib.auth.models import Permission, User
 from aip.launcher import embedded
 from tests import listener, live, model_server
 
+# They need the published client's environment: test_client.py runs them there.
+collect_ignore = ["client"]
+
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[None]:
@@ -67,13 +70,7 @@ def world() -> Iterator[listener.Listener]:
 @pytest.fixture(scope="session")
 def server(models: model_server.ModelServer) -> Iterator[live.Live]:
     """A whole running server, shared by the suite: each test brings agents of its own."""
-    with live.running(
-        OPENAI_API_KEY=live.OPENAI_KEY,
-        OPENAI_BASE_URL=models.url,
-        AIP_MODELS="openai/gpt-4.1",
-        AIP_MODEL_TIMEOUT_SECONDS="3",
-        HITL_HOLD_SECONDS="1",  # so that calls are decided both while they hold and once they are parked
-    ) as running:
+    with live.running_for_all(models.url) as running:
         yield running
 
 

@@ -15,10 +15,8 @@ import psutil
 import psycopg
 
 from aip.launcher import embedded, private_server
-from aip.launcher.private_server import eventually
-from aip.management.commands import up
+from aip.launcher.private_server import CHECKOUT, eventually
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 TOOLS = Path(__file__).resolve().parent / "tools"
 OPENAI_KEY = "sk-the-servers-own-secret"
 T = TypeVar("T")
@@ -68,8 +66,7 @@ class Live(private_server.PrivateServer):
         alive = "SELECT count(*) FROM agents_heartbeat WHERE kind = 'worker' AND beat_at > now() - interval '4 s'"
         before = self.rows(alive)[0][0]
         command = [sys.executable, "-m", "celery", "-A", "aip", "worker", "--loglevel", "INFO"]
-        ours = up.environment(self.data_dir) | {"DJANGO_SETTINGS_MODULE": "aip.settings"}
-        ours |= {"HITL_HOLD_SECONDS": "1", "AIP_LEASE_SECONDS": "5"}
+        ours = self.child("celery").environ()
         with self.data_dir.with_suffix(".worker.log").open("a") as log:
             worker = subprocess.Popen(
                 [*command, "--without-mingle", "--without-gossip"], cwd=CHECKOUT, env=ours | env, stdout=log, stderr=log
@@ -162,11 +159,38 @@ class Stream:
 
 
 @contextmanager
-def running(port: int = 0, prepare: Callable[[Path], object] | None = None, **env: str) -> Iterator[Live]:
+def killed(server: Live, name: str) -> Iterator[None]:
+    """One of the servers beneath is dead meanwhile; then `up` starts it again."""
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        server.child(name).send_signal(signal.SIGKILL)
+        yield
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def running(
+    port: int = 0, prepare: Callable[[Path], object] | None = None, *, python: str = sys.executable, **env: str
+) -> Iterator[Live]:
     """`manage.py up` with all that it starts, in a directory of its own, which may be prepared."""
-    with private_server.running(port, prepare, **env) as server:
+    with private_server.running(port, prepare, python=python, **env) as server:
         try:
             yield Live(server)
         finally:
             print(server.data_dir.with_suffix(".log").read_text()[-20_000:])  # noqa: T201 - shown when a test failed
             server.data_dir.with_suffix(".worker.log").unlink(missing_ok=True)
+
+
+@contextmanager
+def running_for_all(models_url: str, **options: str) -> Iterator[Live]:
+    """A server that many tests share: each brings agents of its own."""
+    with running(
+        OPENAI_API_KEY=OPENAI_KEY,
+        OPENAI_BASE_URL=models_url,
+        AIP_MODELS="openai/gpt-4.1",
+        AIP_MODEL_TIMEOUT_SECONDS="3",
+        HITL_HOLD_SECONDS="1",  # so that calls are decided both while they hold and once they are parked
+        **options,
+    ) as server:
+        yield server

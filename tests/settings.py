@@ -12,8 +12,6 @@ from aip.launcher import data_dir
 os.environ["AIP_DATA_DIR"] = tempfile.mkdtemp(prefix="aip-test-", dir="/tmp")
 atexit.register(shutil.rmtree, os.environ["AIP_DATA_DIR"])
 Path(os.environ["AIP_DATA_DIR"]).chmod(0o711)
-# The published client, when a test imports it, would leave a directory of its own behind.
-os.environ["AIP_CONFIG_DIR"] = os.environ["AIP_DATA_DIR"]
 for name in ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "AIP_MASTER_API_KEY"):
     os.environ.pop(name, None)
 os.environ["AIP_MODEL_BASE_URLS"] = "https://models.example.com/v1"

@@ -6,8 +6,6 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -20,7 +18,7 @@ from aip.launcher import embedded
 from bench.seen import log_in
 from tests.conftest import in_threads
 from tests.listener import Listener
-from tests.live import Live, eventually
+from tests.live import Live, eventually, killed
 
 # Longer than the lease of the server that is hurt here. Half a minute, by hand, shows the same.
 AWAY_SECONDS = float(os.environ.get("AIP_TEST_AWAY_SECONDS", "6"))
@@ -86,17 +84,6 @@ class Before:
 
 def processes(server: Live, *names: str) -> list[int]:
     return [server.child(name).pid for name in names]
-
-
-@contextmanager
-def killed(server: Live, name: str) -> Iterator[None]:
-    """One of the servers beneath is dead meanwhile; then `up` starts it again."""
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        server.child(name).send_signal(signal.SIGKILL)
-        yield
-    finally:
-        server.process.send_signal(signal.SIGCONT)
 
 
 def test_postgresql_is_away_and_everything_goes_on_when_it_is_back(server: Live, agent: str, world: Listener) -> None:

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 import psycopg
-from django.conf import settings
 
 from aip.launcher import embedded, processes
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 # Prefixes of the variables that configure a server; a private one inherits none of them.
@@ -85,7 +85,9 @@ def has_in_command_line(process: psutil.Process, text: str) -> bool:
 
 
 @contextmanager
-def running(port: int = 0, prepare: Callable[[Path], object] | None = None, **env: str) -> Iterator[PrivateServer]:
+def running(
+    port: int = 0, prepare: Callable[[Path], object] | None = None, *, python: str = sys.executable, **env: str
+) -> Iterator[PrivateServer]:
     """A server with these settings and the defaults for the rest, until the end of the block.
 
     `prepare` is called with its directory before it starts. Raises AssertionError, with what it printed, when it does
@@ -100,10 +102,10 @@ def running(port: int = 0, prepare: Callable[[Path], object] | None = None, **en
             prepare(data_dir)
         with log.open("wb") as output:
             process = processes.spawn(
-                [sys.executable, "manage.py", "up", "--data-dir", data_dir, "--port", str(port)],
+                [python, "manage.py", "up", "--data-dir", data_dir, "--port", str(port)],
                 # So that it ends all that it started when we are killed.
                 death_signal=signal.SIGTERM,
-                cwd=settings.BASE_DIR,
+                cwd=CHECKOUT,
                 env=clean | env | {"PYTHONUNBUFFERED": "1"},
                 output=output,
             )
