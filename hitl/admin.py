@@ -27,7 +27,7 @@ from aip.core.admin_pages import (
     json_block,
     link,
     pretty,
-    read,
+    read_texts,
     refuse_nul,
     table,
     when,
@@ -245,7 +245,7 @@ class ApprovalRequestAdmin(LongTableAdmin):
         return has_id(term) | has_id(term, "run_id")
 
     def panels(self, request: HttpRequest, obj: HistoryRow) -> Iterator[Panel]:
-        texts = read(obj, arguments=pretty("arguments"), output="output")
+        texts = read_texts(obj, arguments=pretty("arguments"), output="output")
         yield Panel("Arguments", json_block(texts["arguments"]))
         if changes := edit_of(obj):
             rows = ((cut(c.name), _block_or_absent(c.before), _block_or_absent(c.after)) for c in changes)

@@ -20,9 +20,9 @@ from aip.core.admin_pages import (
     has_id,
     json_block,
     link,
-    listed,
+    list_link,
     pretty,
-    read,
+    read_texts,
     table,
     when,
 )
@@ -72,7 +72,7 @@ class AgentAdmin(ReadOnlyAdmin):
     alive = column("state", alive)
     created = column("created", lambda a: when(a.created_at), ordering="created_at")
     updated = column("updated", lambda a: when(a.updated_at))
-    all_runs = column("runs", lambda a: listed("agents_run", "Runs of this agent", agent_id=a.pk))
+    all_runs = column("runs", lambda a: list_link("agents_run", "Runs of this agent", agent_id=a.pk))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AgentRow]:
         agents: QuerySet[Agent] = super().get_queryset(request)
@@ -88,7 +88,7 @@ class AgentAdmin(ReadOnlyAdmin):
 
     def panels(self, request: HttpRequest, obj: Agent) -> Iterator[Panel]:
         json = ["agent_config", "tool_configs", "mcp_configs", "metadata", "skills", "a2a_profile"]
-        texts = read(obj, instruction="instruction", **{field: pretty(field) for field in json})
+        texts = read_texts(obj, instruction="instruction", **{field: pretty(field) for field in json})
         yield Panel("Instruction", block(texts["instruction"]))
         tools = [entry.tool for entry in obj.agent_tools.all()]
         subs = [entry.sub_agent for entry in obj.sub_agents.select_related("sub_agent")]
@@ -133,7 +133,7 @@ class ToolAdmin(ReadOnlyAdmin):
 
     def panels(self, request: HttpRequest, obj: Tool) -> Iterator[Panel]:
         version = obj.current
-        texts = read(version, source="source", description="description", schema=pretty("args_schema"))
+        texts = read_texts(version, source="source", description="description", schema=pretty("args_schema"))
         yield Panel("Source", block(texts["source"]))
         yield Panel("What it tells the model", block(texts["description"]))
         yield Panel("Schema of the arguments", json_block(texts["schema"]), is_open=False)

@@ -30,9 +30,9 @@ from aip.core.admin_pages import (
     has_id,
     json_block,
     link,
-    listed,
+    list_link,
     pretty,
-    read,
+    read_texts,
     table,
     when,
 )
@@ -154,7 +154,7 @@ class RunAdmin(LongTableAdmin):
         return has_id(term) | Q(agent__in=Agent.objects.filter(name__icontains=term))
 
     def panels(self, request: HttpRequest, obj: Run) -> Iterator[Panel]:
-        texts = read(obj, input="input", config=pretty("config"), spec=pretty("spec"))
+        texts = read_texts(obj, input="input", config=pretty("config"), spec=pretty("spec"))
         yield Panel("Input", block(texts["input"]))
         if files := files_of(obj.pk):
             yield Panel("Files", files)
@@ -167,7 +167,7 @@ class RunAdmin(LongTableAdmin):
 
 
 def files_of(run_id: UUID) -> SafeString | None:
-    """The files that came with a run, without what they say; None where there are none."""
+    """The files that came with a run, without their contents; None where there are none."""
     files = RunFile.objects.filter(run=run_id).defer("content")
     rows = [
         (cut(f.name), cut(f.content_type), f"{f.size:,} bytes", "as text" if f.is_text else "cannot read it")
@@ -228,7 +228,7 @@ def events_of(run_id: UUID) -> SafeString:
             for e in events
         ),
     )
-    return format_html("<p>{}{}</p>{}", note, listed("agents_runevent", "All events in pages", run=run_id), lines)
+    return format_html("<p>{}{}</p>{}", note, list_link("agents_runevent", "All events in pages", run=run_id), lines)
 
 
 @admin.register(RunEvent)
@@ -254,4 +254,4 @@ class RunEventAdmin(LongTableAdmin):
         return summarized(super().get_queryset(request))
 
     def panels(self, request: HttpRequest, obj: RunEvent) -> Iterator[Panel]:
-        yield Panel("Payload", json_block(read(obj, payload=pretty("payload"))["payload"]))
+        yield Panel("Payload", json_block(read_texts(obj, payload=pretty("payload"))["payload"]))

@@ -115,25 +115,25 @@ class AgentInputSerializer(serializers.Serializer[Any]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         checked(self._check_names, attrs)
-        checked(lambda given: model_choice.settle(given, self.instance, partial=self.partial), attrs)
+        checked(lambda data: model_choice.normalize(data, self.instance, partial=self.partial), attrs)
         return attrs
 
     def _check_names(self, attrs: dict[str, Any]) -> None:
-        """A model has to tell its tools and sub-agents apart, those that a PATCH leaves as they are included."""
-        left = self.instance if self.partial else None
-        tools = attrs.get("tools", names.tools_of(left) if left else [])
-        agents = attrs.get("agents", subagents.of(left) if left else [])
+        """Check the tools and sub-agents together, including those that a PATCH does not change."""
+        stored = self.instance if self.partial else None
+        tools = attrs.get("tools", names.tools_of(stored) if stored else [])
+        agents = attrs.get("agents", subagents.of(stored) if stored else [])
         names.check_names(tools or [], agents or [])
 
     def fields_of_agent(self) -> dict[str, Any]:
-        """The checked fields as `catalog.agents.create` and `change` take them; what is null is as if never given."""
-        given = {key: value for key, value in self.validated_data.items() if key != "mcps"}
+        """The arguments of the catalog's `create` and `change`; null stands for the default of the model's field."""
+        fields = {key: value for key, value in self.validated_data.items() if key != "mcps"}
         if not self.partial:
-            given = dict.fromkeys(FIELDS) | given
-        for key in {"tools", "agents"} & given.keys():
-            given[key] = given[key] or []
+            fields = dict.fromkeys(FIELDS) | fields
+        for key in {"tools", "agents"} & fields.keys():
+            fields[key] = fields[key] or []
         new = Agent()
-        return {key: getattr(new, key) if value is None else value for key, value in given.items()}
+        return {key: getattr(new, key) if value is None else value for key, value in fields.items()}
 
 
 FIELDS = (

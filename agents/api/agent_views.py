@@ -15,7 +15,7 @@ from agents.models import Agent
 from aip.core import openapi
 
 
-def _shown(agent: Agent, message: str = "ok") -> dict[str, Any]:
+def _enveloped(agent: Agent, message: str = "ok") -> dict[str, Any]:
     return envelope(AgentSerializer(agent, context={"account_id": agent_catalog.account_id()}).data, message)
 
 
@@ -54,7 +54,7 @@ class AgentList(APIView):
         with agent_catalog.account_locked():
             serializer.is_valid(raise_exception=True)
             agent = agent_catalog.create(**serializer.fields_of_agent())
-        return Response(_shown(agent, "Agent created"), status=201)
+        return Response(_enveloped(agent, "Agent created"), status=201)
 
 
 class AgentDetail(APIView):
@@ -72,7 +72,7 @@ class AgentDetail(APIView):
     )
     def get(self, request: Request, agent_id: str) -> Response:
         """One agent."""
-        return Response(_shown(agent_catalog.living(agent_id)))
+        return Response(_enveloped(agent_catalog.living(agent_id)))
 
     @extend_schema(
         operation_id="agents_replace",
@@ -107,7 +107,7 @@ class AgentDetail(APIView):
             serializer = AgentInputSerializer(agent, data=data, partial=partial)
             serializer.is_valid(raise_exception=True)
             agent = agent_catalog.change(agent, **serializer.fields_of_agent())
-        return Response(_shown(agent, "Agent updated"))
+        return Response(_enveloped(agent, "Agent updated"))
 
     @extend_schema(
         operation_id="agents_delete",
@@ -131,4 +131,4 @@ class AgentRestore(APIView):
     )
     def post(self, request: Request, agent_id: str) -> Response:
         """Bring a deleted agent back, without the tools that were deleted meanwhile."""
-        return Response(_shown(agent_catalog.restore(agent_id), "Agent restored"))
+        return Response(_enveloped(agent_catalog.restore(agent_id), "Agent restored"))

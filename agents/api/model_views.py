@@ -25,7 +25,7 @@ class LanguageModelList(APIView):
     def get(self, request: Request) -> Response:
         """The models that agents may name."""
         query = ModelQuery.read(request.query_params)
-        names = model_names.listed()[query["offset"] : query["offset"] + query["limit"]]
+        names = model_names.available()[query["offset"] : query["offset"] + query["limit"]]
         models = [(name, model_names.parse(name)) for name in names]
         data = [
             {"id": model_names.model_id(name), "provider": model.provider, "name": model.name, "account_id": None}

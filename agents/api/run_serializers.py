@@ -1,4 +1,4 @@
-"""The JSON of runs: what starts one is checked here, what is told of one has one shape."""
+"""The JSON of runs: requests that start one are validated here, and responses have one shape."""
 
 from typing import Any
 
@@ -59,16 +59,16 @@ class RunInputSerializer(serializers.Serializer[Any]):
         ]
 
     def validate_runtime_config(self, value: dict[str, Any] | None) -> dict[str, Any]:
-        given = {key: entry for key, entry in (value or {}).items() if entry is not None}
+        config = {key: entry for key, entry in (value or {}).items() if entry is not None}
         for key in ("agent_config", "tool_configs"):
-            if not isinstance(given.get(key, {}), dict):
+            if not isinstance(config.get(key, {}), dict):
                 raise serializers.ValidationError(f"{key} must be an object.")
-        if "tool_configs" in given:
-            given["tool_configs"] = checked(configs.by_tool_id, given["tool_configs"])
-        return given
+        if "tool_configs" in config:
+            config["tool_configs"] = checked(configs.by_tool_id, config["tool_configs"])
+        return config
 
     def fields_of_run(self) -> dict[str, Any]:
-        """The checked fields as `lifecycle.start` takes them: those that have an effect. No token is kept."""
+        """The arguments of `lifecycle.start`: the fields that have an effect. No token is kept."""
         return {key: self.validated_data[key] for key in ("input", "chat_history", "runtime_config")}
 
 

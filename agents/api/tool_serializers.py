@@ -66,10 +66,10 @@ class Tags(serializers.Field[list[str], Any, list[str], Any]):
     """One comma-separated text, as the client sends them, or the list as it is read."""
 
     def to_internal_value(self, data: Any) -> list[str]:
-        given = data if isinstance(data, list) else [data]
-        if not all(isinstance(tag, str) for tag in given):
+        tags = data if isinstance(data, list) else [data]
+        if not all(isinstance(tag, str) for tag in tags):
             raise serializers.ValidationError("This must be one text, its tags separated by commas.")
-        text = ",".join(given)
+        text = ",".join(tags)
         if len(text) > MAX_TAGS:
             raise serializers.ValidationError(f"Ensure this field has no more than {MAX_TAGS} characters.")
         return _tags(text)
@@ -87,7 +87,7 @@ class ToolInputSerializer(serializers.Serializer[Any]):
     tags = Tags(required=False, allow_null=True, help_text="Comma-separated")
 
     def fields_of_tool(self) -> dict[str, Any]:
-        """The checked fields as `catalog.tools.change` takes them."""
+        """The arguments of the catalog's `change`."""
         return {key: value for key, value in self.validated_data.items() if value is not None}
 
 

@@ -24,12 +24,12 @@ from aip.core import openapi
 from aip.core.exceptions import Invalid, NotFound
 
 
-def _shown(tool: Tool, message: str = "ok") -> Response:
+def _response(tool: Tool, message: str = "ok") -> Response:
     return Response(envelope(ToolSerializer(tool, context={"account_id": agent_catalog.account_id()}).data, message))
 
 
 def _uploaded(request: Request, serializer: ToolUploadSerializer) -> dict[str, Any]:
-    """The one file of a form and its other fields, as `catalog.tools` takes them."""
+    """The one file of a form and its other fields, as arguments of the catalog's verbs."""
     if len(request.FILES.getlist("file")) > 1:
         raise Invalid({"file": "Send one file; each tool is an upload of its own."})
     serializer.is_valid(raise_exception=True)
@@ -73,9 +73,9 @@ class ToolUpload(APIView):
     def post(self, request: Request) -> Response:
         """Upload a Python file with one LangChain tool class."""
         form = _uploaded(request, ToolUploadSerializer(data=request.data))
-        unsaid: dict[str, Any] = {"name": None, "description": None, "tags": []}
-        agent_catalog.account_id()  # read before the write, see there
-        return _shown(tool_catalog.upload(**unsaid | form), "Tool uploaded")
+        defaults: dict[str, Any] = {"name": None, "description": None, "tags": []}
+        agent_catalog.account_id()  # before the write: its docstring says why
+        return _response(tool_catalog.upload(**defaults | form), "Tool uploaded")
 
 
 class ToolUploadAgain(APIView):
@@ -94,7 +94,7 @@ class ToolUploadAgain(APIView):
         409 where an agent would come to have two tools that call themselves alike.
         """
         form = _uploaded(request, ToolReuploadSerializer(data=request.data))
-        return _shown(tool_catalog.upload_again(tool_id, **form), "Tool updated")
+        return _response(tool_catalog.upload_again(tool_id, **form), "Tool updated")
 
 
 class ToolDetail(APIView):
@@ -107,7 +107,7 @@ class ToolDetail(APIView):
     )
     def get(self, request: Request, tool_id: str) -> Response:
         """One tool."""
-        return _shown(tool_catalog.living(tool_id))
+        return _response(tool_catalog.living(tool_id))
 
     @extend_schema(
         operation_id="tools_update",
@@ -119,7 +119,7 @@ class ToolDetail(APIView):
         """Change what is said of a tool; what is not sent stays. `PUT /tools/{tool_id}/upload` changes its code."""
         serializer = ToolInputSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return _shown(tool_catalog.change(tool_id, **serializer.fields_of_tool()), "Tool updated")
+        return _response(tool_catalog.change(tool_id, **serializer.fields_of_tool()), "Tool updated")
 
     @extend_schema(
         operation_id="tools_delete",

@@ -1,4 +1,4 @@
-"""Create, find, change and delete agents: the only writer of Agent and, beside `catalog.tools`, of an agent's tools."""
+"""Create, find, change and delete agents: the only writer of Agent and, beside `tools`, of an agent's tools."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from aip.core.ids import find, is_uuid, no_such
 
 @cache
 def account_id() -> UUID:
-    """It never changes, and is read before a write: after that nothing may fail, or the client would write again."""
+    """Constant. Read it before a write: an error after the commit would make the client retry the write."""
     return Installation.objects.values_list("pk", flat=True).get()
 
 

@@ -39,7 +39,7 @@ class Model:
         return asdict(self)
 
 
-def listed() -> list[str]:
+def available() -> list[str]:
     """The models that anyone may name, as `provider/name`."""
     return list(dict.fromkeys(["rehearsal/default", *settings.MODELS]))
 
@@ -64,7 +64,7 @@ def of_agent(agent_config: dict[str, Any], language_model_id: str | None) -> Mod
         base_url = embedded.get("base_url", base_url)
         hyperparameters = embedded.get("hyperparameters") or hyperparameters
     elif language_model_id:
-        names = {model_id(name): name for name in listed()}
+        names = {model_id(name): name for name in available()}
         found = parse(names.get(language_model_id, f"{UNLISTED}/{language_model_id}"))
     else:
         found = parse(settings.DEFAULT_MODEL)

@@ -53,7 +53,7 @@ def _freeze(
     runtime_config: dict[str, Any],
 ) -> Spec:
     overrides = override.get("agent_config") or {}
-    agent_config = configs.merged(model_choice.open_to(overrides, agent.agent_config), overrides)
+    agent_config = configs.merged(model_choice.without_overridden_model(agent.agent_config, overrides), overrides)
     tool_configs = configs.merged(agent.tool_configs, configs.by_tool_id(override.get("tool_configs") or {}))
     configs.check_agent_config(agent_config)
     configs.check_tool_configs(tool_configs)
@@ -76,7 +76,7 @@ def _freeze(
 
 def _entry_of(agent: Agent, runtime_config: dict[str, Any]) -> dict[str, Any]:
     """What `runtime_config` says under the agent's own id, however that is spelled (contract 3.4.1). Raises Invalid."""
-    found = [value for key, value in runtime_config.items() if _names(key, agent.pk)]
+    found = [value for key, value in runtime_config.items() if _is_id_of(key, agent.pk)]
     if len(found) > 1:
         raise Invalid(f"It names the agent {agent.pk} twice; name it once.")
     for entry in found:
@@ -88,7 +88,7 @@ def _entry_of(agent: Agent, runtime_config: dict[str, Any]) -> dict[str, Any]:
     return found[0] if found else {}
 
 
-def _names(key: str, agent_id: UUID) -> bool:
+def _is_id_of(key: str, agent_id: UUID) -> bool:
     try:
         return UUID(key.strip()) == agent_id
     except ValueError:

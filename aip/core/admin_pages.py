@@ -59,7 +59,7 @@ def pretty(field: str, characters: int = TEXT_CHARACTERS) -> Left:
     return Left(Func(F(field), function="jsonb_pretty", output_field=TextField()), characters + 1)
 
 
-def read(obj: Model, **texts: str | Left) -> dict[str, str]:
+def read_texts(obj: Model, **texts: str | Left) -> dict[str, str]:
     """Long texts of one row, cut in the database."""
     expressions = {
         f"{name}_": Left(text, TEXT_CHARACTERS + 1) if isinstance(text, str) else text for name, text in texts.items()
@@ -86,7 +86,7 @@ def link(page: str, pk: object, text: object) -> SafeString:
     return format_html('<a class="text-link" href="{}">{}</a>', url, cut(text))
 
 
-def listed(page: str, text: str, **filters: object) -> SafeString:
+def list_link(page: str, text: str, **filters: object) -> SafeString:
     """A link to a list, filtered."""
     url = reverse(f"admin:{page}_changelist", query=filters)
     return format_html('<a class="text-link" href="{}">{}</a>', url, text)

@@ -20,42 +20,42 @@ def read_object(body: bytes) -> dict[str, Any]:
     return data
 
 
-def read_json(text: bytes, what: str) -> Any:
-    """The JSON value in `text`, which PostgreSQL can hold. Raises Unreadable, whose message begins with `what`."""
-    data = _parse(text, what)
+def read_json(text: bytes, subject: str) -> Any:
+    """The JSON value in `text`, which PostgreSQL can hold. Raises Unreadable, whose message begins with `subject`."""
+    data = _parse(text, subject)
     if is_deeper_than(MAX_DEPTH, data):
-        raise Unreadable(f"{what} is nested more than {MAX_DEPTH} levels deep; make it flatter.")
+        raise Unreadable(f"{subject} is nested more than {MAX_DEPTH} levels deep; make it flatter.")
     if storable(data) != data:
         raise Unreadable(
-            f"{what} holds a NUL character, half a surrogate pair or a number that is not finite; remove it."
+            f"{subject} holds a NUL character, half a surrogate pair or a number that is not finite; remove it."
         )
     return data
 
 
-def _parse(text: bytes, what: str) -> Any:
+def _parse(text: bytes, subject: str) -> Any:
     def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         """A reader that uses the first value and one that uses the last would see two different requests."""
         found = dict(pairs)
         if len(found) != len(pairs):
             key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-            raise Unreadable(f"{what} names '{key[:100]}' twice in one object; name it once.")
+            raise Unreadable(f"{subject} names '{key[:100]}' twice in one object; name it once.")
         return found
 
     def refuse_constant(name: str) -> Any:
-        raise Unreadable(f"{what} is not valid JSON: {name} is not a JSON value.")
+        raise Unreadable(f"{subject} is not valid JSON: {name} is not a JSON value.")
 
     try:
         return json.loads(text, object_pairs_hook=each_key_once, parse_constant=refuse_constant)
     except Unreadable:
         raise
     except RecursionError:
-        raise Unreadable(f"{what} is nested more than {MAX_DEPTH} levels deep; make it flatter.") from None
+        raise Unreadable(f"{subject} is nested more than {MAX_DEPTH} levels deep; make it flatter.") from None
     except json.JSONDecodeError as e:
-        raise Unreadable(f"{what} is not valid JSON: {e}.") from None
+        raise Unreadable(f"{subject} is not valid JSON: {e}.") from None
     except UnicodeDecodeError as e:
-        raise Unreadable(f"{what} is not UTF-8, byte {e.start + 1}: save or encode it as UTF-8.") from None
+        raise Unreadable(f"{subject} is not UTF-8, byte {e.start + 1}: save or encode it as UTF-8.") from None
     except ValueError:  # Python parses integers of at most 4300 digits
-        raise Unreadable(f"{what} holds a number with thousands of digits; send a shorter one.") from None
+        raise Unreadable(f"{subject} holds a number with thousands of digits; send a shorter one.") from None
 
 
 def is_deeper_than(levels: int, data: Any) -> bool:
