@@ -37,7 +37,7 @@ ENDS = {
     "answered": ["reporter: done by hand"],
     "timed out": ["reporter: "],
     "deleted": ["doomed: "],
-    "begun": ["reporter: reported begun"],
+    "begun": ["Not this one"],
     "begun and idempotent": ["reporter: reported begun and idempotent"],
 }
 ENDED = STATES.keys() - ENDS.keys()
@@ -52,12 +52,11 @@ REPORTS = Counter(
         ("b", "three calls"): 1,
         ("reporter", "approved"): 1,
         ("reporter", "as the operator put it"): 1,
-        ("reporter", "begun"): 1,
         ("reporter", "begun and idempotent"): 1,
     }
 )
 # Run, tool and round of the requests that are new: of a run that had not begun, and of the call whose outcome nobody
-# knows, which the tree of before would have asked about again as well.
+# knows, which the tree of before would have asked about again as well: it is rejected, so that it shows if it runs.
 NEW = {("queued", "reporter", 1), ("begun", "reporter", 2)}
 WORDS = {"succeeded": "success", "failed": "failed", "cancelled": "cancelled"}
 
@@ -96,21 +95,26 @@ def upgrade() -> Iterator[Upgrade]:
 
 
 def decide_all(server: Live, before: Snapshot, world: listener.Listener) -> Upgrade:
-    """Decide what waits, under the seals that were shown before the upgrade, and then what is asked since."""
+    """Decide what waits, under the seals that were shown before the upgrade, and then what may be asked since.
+
+    It waits a bounded time for all that; the tests say what did not come.
+    """
     pending = {request["request_id"]: request for request in server.pending()}
     for key, request in before.requests.items():
         if request["status"] == "pending":
-            decide(server, key, request["seal"], rejected=request["tool_name"] == "c")
+            decide(server, key, request["seal"], rejected=request["input"] == "three calls")
+    inputs = {run["id"]: text for text, run in before.runs.items()}
 
     def asked_since() -> list[Row]:
-        return [request for request in server.pending() if request["request_id"] not in before.requests]
+        return [r for r in server.pending() if (inputs[r["run_id"]], r["tool"], r["round"]) in NEW]
 
-    eventually(lambda: len(asked_since()) >= len(NEW), LONGEST_SECONDS, "the new requests were not there")
+    with suppress(AssertionError):
+        eventually(lambda: len(asked_since()) == len(NEW), LONGEST_SECONDS)
     meanwhile = look(server.data_dir)
     for new in asked_since():
-        decide(server, new["request_id"], new["seal"])
+        decide(server, new["request_id"], new["seal"], rejected=inputs[new["run_id"]] == "begun")
     living = "SELECT input FROM agents_run WHERE completed_at IS NULL"
-    with suppress(AssertionError):  # the tests say which of them did not end
+    with suppress(AssertionError):
         eventually(lambda: not server.rows(living), LONGEST_SECONDS)
     reports = Counter((report["tool"], report["text"].splitlines()[0]) for report in world.heard)
     return Upgrade(server, before, meanwhile, look(server.data_dir), pending, reports)
