@@ -24,6 +24,13 @@ class Installation(models.Model):
         return str(self.id)
 
 
+class Gate(models.TextChoices):
+    """Whether a tool's calls wait for a person; the stricter of the tool's and its agent's word counts."""
+
+    AGENT = "agent", "as its agent says"
+    ASK = "ask", "always"
+
+
 class Tool(models.Model):
     """A tool under the name that its uploader gave it. `agents.catalog.tools` writes it."""
 
@@ -33,6 +40,7 @@ class Tool(models.Model):
     version = models.CharField(max_length=50, default="1.0")
     description = models.TextField(blank=True)
     tags = models.JSONField(default=list)
+    gate = models.CharField(max_length=10, choices=Gate, default=Gate.AGENT, db_default=Gate.AGENT)
     current = models.OneToOneField("ToolVersion", on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
@@ -44,6 +52,7 @@ class Tool(models.Model):
             models.UniqueConstraint(
                 fields=["name"], condition=Q(deleted_at__isnull=True), name="one_living_tool_per_name"
             ),
+            models.CheckConstraint(condition=Q(gate__in=Gate.values), name="tool_gate_known"),
         ]
         # GET /tools/ lists them all, newest first.
         indexes = [models.Index(fields=["-created_at"], name="tools_newest_first")]
@@ -60,13 +69,21 @@ class ToolVersion(models.Model):
     file_name = models.CharField(max_length=255)
     source = models.TextField()
     class_name = models.CharField(max_length=255)
+    object_name = models.CharField(
+        max_length=255, blank=True, db_default="", help_text="The module's attribute that is the tool; empty: the class"
+    )
     tool_name = models.CharField(max_length=64, help_text="The class's own name: what the model calls")
     description = models.TextField()
     args_schema = models.JSONField(help_text="JSON Schema of the arguments")
+    manifest = models.JSONField(
+        default=dict, db_default={}, help_text="What the upload learned beside that; empty: uploaded before it was kept"
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         default_permissions = ["view"]
+        # What has changed in a tool's code since its last approved call.
+        indexes = [models.Index(fields=["digest"], name="versions_by_digest")]
 
     def __str__(self) -> str:
         return f"{visible(self.tool_name)} {self.digest[:8]}"

@@ -10,8 +10,10 @@ from celery.signals import worker_init, worker_ready, worker_shutdown, worker_sh
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 
-from agents.catalog import agents
-from agents.runs import broker, lifecycle, worker
+from agents.catalog import agents, tools
+from agents.runs import argument_checks, broker, lifecycle, worker
+from hitl import argument_check
+from hitl.console import precedents
 from hitl.signals import request_closed
 
 
@@ -33,6 +35,8 @@ def _load_langchain(**kwargs: Any) -> None:
 
 def connect(app: AppConfig) -> None:
     request_closed.connect(_resume)
+    argument_check.register(argument_checks.refused_of_edit)
+    precedents.register(tools.source_of)
     post_migrate.connect(_make_checkpoint_tables, sender=app)
     post_migrate.connect(agents.make_installation, sender=app)
     worker_init.connect(_load_langchain)

@@ -207,6 +207,9 @@ HITL_HOLD_SECONDS = env_int("HITL_HOLD_SECONDS", 20, low=0, high=3600)
 HITL_DEFAULT_TIMEOUT_SECONDS = env_int("HITL_DEFAULT_TIMEOUT_SECONDS", 300, low=1, high=HITL_MAX_TIMEOUT_SECONDS)
 
 DEFAULT_MODEL = env("AIP_DEFAULT_MODEL", "rehearsal/default")
+# Packages that tools may declare, by name; `*` for any.
+TOOL_PACKAGES = env_list("AIP_TOOL_PACKAGES")
+TOOL_PACKAGES_DIR = DATA_DIR / "tool-packages"
 MODELS = env_list("AIP_MODELS")
 # Provider and address: "anthropic=https://..." is for that provider's key, an address alone for OpenAI's.
 MODEL_BASE_URLS = [

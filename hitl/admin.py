@@ -1,5 +1,6 @@
 """The history: every past request, with what led to it, who decided it and what became of it."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,6 +68,7 @@ EXECUTION_COLOURS: dict[str, str] = {
     Execution.STARTED: "info",
     Execution.FINISHED: "success",
     Execution.FAILED: "danger",
+    Execution.NOT_RUN: "warning",
     Execution.UNKNOWN: "warning",
 }
 
@@ -247,6 +249,10 @@ class ApprovalRequestAdmin(LongTableAdmin):
     def panels(self, request: HttpRequest, obj: HistoryRow) -> Iterator[Panel]:
         texts = read_texts(obj, arguments=pretty("arguments"), output="output")
         yield Panel("Arguments", json_block(texts["arguments"]))
+        if defaults := obj.defaults_beside(obj.to_run):
+            yield Panel("The tool's own defaults that it ran with", json_block(json.dumps(defaults, indent=2)))
+        if obj.settings:
+            yield Panel("Settings of the tool", json_block(json.dumps(obj.shown_settings, indent=2)))
         if changes := edit_of(obj):
             rows = ((cut(c.name), _block_or_absent(c.before), _block_or_absent(c.after)) for c in changes)
             yield Panel("Changed by the operator, and run so", table(["argument", "asked", "approved"], rows))

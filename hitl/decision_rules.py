@@ -3,7 +3,7 @@
 from typing import Any
 
 from aip.core.jsonb import canonical
-from hitl import argument_schema
+from hitl import argument_check, argument_schema
 from hitl.exceptions import InvalidDecision, StaleSeal
 from hitl.models import SHORT_SEAL, ApprovalRequest, Status
 from hitl.seal import Arguments, seal
@@ -39,7 +39,11 @@ def check_arguments(row: ApprovalRequest, arguments: Arguments) -> None:
     stored = argument_schema.as_stored(arguments)
     if canonical(stored) == canonical(row.arguments):
         return
-    if errors := argument_schema.check(row.args_schema, stored, row.arguments):
+    try:
+        errors = argument_schema.unknown(row.args_schema, stored, row.arguments) or argument_check.check(row, stored)
+    except argument_check.Unchecked as e:
+        raise InvalidDecision(arguments=f"These arguments could not be checked, so nothing was decided: {e}") from e
+    if errors:
         raise InvalidDecision(arguments=errors)
 
 
@@ -56,10 +60,14 @@ def approval_fields(row: ApprovalRequest, arguments: Arguments | None) -> dict[s
 def _sealed_with(request: ApprovalRequest, arguments: Arguments) -> str:
     """The seal of the call of a request with other arguments."""
     return seal(
+        version=request.seal_version,
         tool_id=request.tool_id,
         tool_version=request.tool_version,
+        packages=request.packages,
         tool_name=request.tool_name,
         arguments=arguments,
+        default_arguments=request.defaults_beside(arguments),
+        settings=request.settings,
         agent_id=request.agent_id,
         run_id=request.run_id,
         checkpoint_ns=request.checkpoint_ns,

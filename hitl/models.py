@@ -40,7 +40,13 @@ class Execution(models.TextChoices):
     STARTED = "started"
     FINISHED = "finished"
     FAILED = "failed"
+    # The tool itself refused the call before it began.
+    NOT_RUN = "not_run"
     UNKNOWN = "unknown"
+
+
+# How a call ends of which it is known what became of it; each leaves an output.
+ENDED = (Execution.FINISHED, Execution.FAILED, Execution.NOT_RUN)
 
 
 class ApprovalRequest(models.Model):
@@ -61,17 +67,30 @@ class ApprovalRequest(models.Model):
 
     tool_id = models.UUIDField()
     tool_version = models.CharField(max_length=64, help_text="SHA-256 of the source that will run")
+    packages = models.CharField(
+        max_length=64, blank=True, db_default="", help_text="Names the exact set of the tool's own packages, if any"
+    )
     tool_name = models.CharField(max_length=255)
     tool_call_id = models.CharField(max_length=255)
     arguments = models.JSONField()
     model_arguments = models.JSONField(
         null=True, help_text="What the model asked with, where `arguments` are an operator's of an earlier round"
     )
+    tool_defaults = models.JSONField(
+        default=dict, db_default={}, help_text="The tool's own value for each argument that may be left out"
+    )
+    settings = models.JSONField(
+        default=dict, db_default={}, help_text="What agent and run gave the tool, secrets masked"
+    )
     args_schema = models.JSONField(default=dict, help_text="JSON Schema of the tool's arguments")
     destructive = models.BooleanField(default=False, db_default=False, help_text="Approving needs a second press")
     requester = models.CharField(max_length=150, blank=True, db_default="", help_text="The user who started the run")
     context = models.JSONField(default=dict, help_text="What led to the call, and what its agent was told")
+    warning = models.TextField(blank=True, db_default="", help_text="What to know of this call before it is decided")
     seal = models.CharField(max_length=64, help_text="Fingerprint of exactly this call")
+    seal_version = models.PositiveSmallIntegerField(
+        default=1, db_default=1, help_text="What the seal covers; see `hitl.seal`"
+    )
 
     status = models.CharField(max_length=20, choices=Status, default=Status.PENDING)
     timeout_seconds = models.FloatField()
@@ -118,8 +137,8 @@ class ApprovalRequest(models.Model):
                 name="request_execution_started_at_set_when_started",
             ),
             models.CheckConstraint(
-                condition=Q(execution__in=["finished", "failed"], output__isnull=False)
-                | (~Q(execution__in=["finished", "failed"]) & Q(output__isnull=True)),
+                condition=Q(execution__in=ENDED, output__isnull=False)
+                | (~Q(execution__in=ENDED) & Q(output__isnull=True)),
                 name="request_output_set_when_run",
             ),
             models.CheckConstraint(condition=Q(timeout_at__gt=F("created_at")), name="request_timeout_after_creation"),
@@ -187,6 +206,22 @@ class ApprovalRequest(models.Model):
         """The arguments that an approval lets run."""
         edited = self.operators_arguments
         return self.arguments if edited is None else edited
+
+    @property
+    def default_arguments(self) -> Arguments:
+        """The values of the tool's own with which it would run what was asked."""
+        return self.defaults_beside(self.arguments)
+
+    @property
+    def shown_settings(self) -> dict[str, dict[str, Any]]:
+        """The settings that agent and run gave, by name: `value`, with secrets masked, and `set_by`."""
+        return {
+            name: {"value": entry["value"], "set_by": entry["set_by"]} for name, entry in sorted(self.settings.items())
+        }
+
+    def defaults_beside(self, arguments: Arguments) -> Arguments:
+        """The values that the tool uses for what `arguments` leave out."""
+        return {name: value for name, value in self.tool_defaults.items() if name not in arguments}
 
     @property
     def asked_arguments(self) -> Arguments:

@@ -45,6 +45,11 @@ class ToolUploadSerializer(serializers.Serializer[Any]):
     version = serializers.CharField(default="1.0", max_length=50)
     description = serializers.CharField(required=False, allow_blank=True, max_length=MAX_TEXT)
     tags = serializers.CharField(required=False, allow_blank=True, max_length=MAX_TAGS, help_text="Comma-separated")
+    object = serializers.CharField(
+        required=False,
+        max_length=255,
+        help_text="Which tool of the file, where it has several: its variable, its class or its own name",
+    )
 
     def validate_tags(self, value: str) -> list[str]:
         return _tags(value)

@@ -38,6 +38,17 @@ def _uploaded(request: Request, serializer: ToolUploadSerializer) -> dict[str, A
     return {"source": file.read(), "file_name": file.name, **fields}
 
 
+def _which(tool: Tool) -> str:
+    """What of its file a tool is, where that is no class."""
+    match tool.current.manifest.get("kind"):
+        case "function":
+            return f": {tool.current.object_name}, a function of @tool or a structured tool"
+        case "object":
+            return f": the object {tool.current.object_name}"
+        case _:
+            return ""
+
+
 class ToolList(APIView):
     permissions = {"GET": "agents.view_tool", "POST": "agents.add_tool"}
 
@@ -71,11 +82,15 @@ class ToolUpload(APIView):
         responses={200: openapi.single(ToolSerializer), **openapi.errors(400, 401, 409, 413, 415)},
     )
     def post(self, request: Request) -> Response:
-        """Upload a Python file with one LangChain tool class."""
+        """Upload a Python file with a LangChain tool: a class, a function of `@tool`, or an object.
+
+        `object` says which one, where the file has several; without it `name` does, by the tool's own name.
+        """
         form = _uploaded(request, ToolUploadSerializer(data=request.data))
         defaults: dict[str, Any] = {"name": None, "description": None, "tags": []}
         agent_catalog.account_id()  # before the write: its docstring says why
-        return _response(tool_catalog.upload(**defaults | form), "Tool uploaded")
+        tool = tool_catalog.upload(**defaults | form)
+        return _response(tool, f"Tool uploaded{_which(tool)}")
 
 
 class ToolUploadAgain(APIView):

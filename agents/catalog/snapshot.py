@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from agents.catalog import agents as agent_catalog
-from agents.catalog import configs, model_choice, model_names, names, subagents
+from agents.catalog import configs, model_choice, model_names, names, subagents, tool_settings
 from agents.catalog.toolspec import ToolSpec
 from agents.models import Agent, AgentTool, Tool, ToolVersion
 from aip.core.db import one_moment
@@ -54,7 +54,8 @@ def _freeze(
 ) -> Spec:
     overrides = override.get("agent_config") or {}
     agent_config = configs.merged(model_choice.without_overridden_model(agent.agent_config, overrides), overrides)
-    tool_configs = configs.merged(agent.tool_configs, configs.by_tool_id(override.get("tool_configs") or {}))
+    by_run = configs.by_tool_id(override.get("tool_configs") or {})
+    tool_configs = configs.merged(agent.tool_configs, by_run)
     configs.check_agent_config(agent_config)
     configs.check_tool_configs(tool_configs)
     names.check_names(tools[agent.pk], team[agent.pk])
@@ -64,7 +65,10 @@ def _freeze(
         "agent_version": agent.version,
         "instruction": agent.instruction,
         "model": model_names.of_agent(agent_config, agent.language_model_id).as_spec(),
-        "tools": [_freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}) for tool in tools[agent.pk]],
+        "tools": [
+            _freeze_tool(tool, agent_config, tool_configs.get(str(tool.pk)) or {}, by_run.get(str(tool.pk)) or {})
+            for tool in tools[agent.pk]
+        ],
         "agents": [
             _freeze(sub, _entry_of(sub, runtime_config), team, tools, runtime_config)
             | {"tool_name": names.tool_name(sub), "description": sub.description or ""}
@@ -95,8 +99,11 @@ def _is_id_of(key: str, agent_id: UUID) -> bool:
         return False
 
 
-def _freeze_tool(tool: Any, agent_config: dict[str, Any], config: dict[str, Any]) -> Spec:
+def _freeze_tool(tool: Tool, agent_config: dict[str, Any], config: dict[str, Any], by_run: dict[str, Any]) -> Spec:
+    """`config` is what agent and run say of the tool, `by_run` the part of it that the run says."""
     version: ToolVersion = tool.current
+    fields = {key: value for key, value in config.items() if key not in configs.RESERVED}
+    covered = fields | {key: config[key] for key in tool_settings.COVERED if key in config}
     frozen = ToolSpec(
         id=tool.pk,
         version_id=version.pk,
@@ -105,14 +112,19 @@ def _freeze_tool(tool: Any, agent_config: dict[str, Any], config: dict[str, Any]
         class_name=version.class_name,
         description=version.description,
         args_schema=version.args_schema,
-        fields={key: value for key, value in config.items() if key not in configs.RESERVED},
+        fields=fields,
+        settings=tool_settings.record(covered, by_run=by_run, secrets=version.manifest.get("secrets", [])),
         hitl_timeout_seconds=configs.hitl_timeout(agent_config, config),
         timeout_seconds=config.get("timeout_seconds", configs.TOOL_TIMEOUT_SECONDS),
         idempotent=config.get("idempotent", False),
         destructive=config.get("destructive", False),
+        object_name=version.object_name,
+        manifest=version.manifest,
     )
     return asdict(frozen) | {"id": str(frozen.id), "version_id": str(frozen.version_id)}
 
 
 def thaw(tool: Spec) -> ToolSpec:
-    return ToolSpec(**{**tool, "id": UUID(tool["id"]), "version_id": UUID(tool["version_id"])})
+    """The tool of a spec. One that was frozen before settings were shown has them shown as its agent's."""
+    older = {} if "settings" in tool else {"settings": tool_settings.record(tool["fields"], by_run=(), secrets=())}
+    return ToolSpec(**{**tool, **older, "id": UUID(tool["id"]), "version_id": UUID(tool["version_id"])})

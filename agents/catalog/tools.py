@@ -1,9 +1,10 @@
 """Uploaded tools: what may become one. The only writer of `Tool` and `ToolVersion`."""
 
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
@@ -11,17 +12,20 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from agents.catalog import agents as agent_catalog
-from agents.catalog import names
+from agents.catalog import names, packages
+from agents.catalog.toolspec import ToolSpec
 from agents.models import AgentTool, Tool, ToolVersion
 from agents.sandbox import client as sandbox
-from agents.sandbox.client import SandboxUnavailable
-from agents.sandbox.manifest import ToolRejected
+from agents.sandbox.client import SandboxUnavailable, ToolCode
+from agents.sandbox.manifest import Manifest, ToolRejected
 from aip.core.db import borrowed_connection
 from aip.core.exceptions import Conflict, Invalid, Unavailable
 from aip.core.ids import find, find_all
 from hitl import cancellations
 
 MAX_SOURCE_BYTES = 1_000_000
+MISSING = object()
+logger = logging.getLogger(__name__)
 
 
 class ToolGone(Exception):
@@ -80,6 +84,11 @@ def code(tool_id: UUID, version_id: UUID, *, locked: bool = False) -> tuple[str,
     return found[0], _digest(found[0].encode())
 
 
+def source_of(digest: str) -> str:
+    """The source that a version was uploaded with; "" where none has that digest."""
+    return ToolVersion.objects.filter(digest=digest).values_list("source", flat=True).first() or ""
+
+
 def _digest(source: bytes) -> str:
     return hashlib.sha256(source).hexdigest()
 
@@ -93,9 +102,13 @@ def upload(
     version: str,
     description: str | None,
     tags: list[str],
+    object: str | None = None,  # noqa: A002 - the form's field
 ) -> Tool:
-    """Raises InvalidTool, NameTaken, Unavailable; nothing is written then."""
-    current = _describe(source, file_name)
+    """Raises InvalidTool, NameTaken, Unavailable; nothing is written then.
+
+    Of several tools in the file `object` names one, by its variable, class or own name; without it `name` does.
+    """
+    current = describe(source, file_name, object_name=object, names=[name] if name else [])
     tool = Tool(
         name=(name or "").strip() or current.tool_name,
         framework=framework,
@@ -124,13 +137,23 @@ def change(tool_id: str, **fields: Any) -> Tool:
         return living(tool_id)
 
 
-def upload_again(tool_id: str, *, source: bytes, file_name: str, **fields: Any) -> Tool:
+def upload_again(
+    tool_id: str,
+    *,
+    source: bytes,
+    file_name: str,
+    object: str | None = None,  # noqa: A002 - the form's field
+    **fields: Any,
+) -> Tool:
     """A new version of a tool, for later runs, and what `change` changes. Those under way keep the version they have.
+
+    Of several tools in the file it is that of the version before, unless `object` names another.
 
     Raises NotFound, InvalidTool, NameTaken, Unavailable, NamesClash; nothing is written then.
     """
-    living(tool_id)
-    current = _describe(source, file_name)
+    before_it = living(tool_id)
+    names_of_it = [before_it.current.object_name, before_it.current.tool_name, fields.get("name") or before_it.name]
+    current = describe(source, file_name, object_name=object, names=[name for name in names_of_it if name])
     with agent_catalog.account_locked():
         tool = living(tool_id)
         is_the_classs = tool.description == tool.current.description
@@ -175,13 +198,20 @@ def _naming(tool: Tool) -> Iterator[None]:
         raise
 
 
-def _describe(source: bytes, file_name: str) -> ToolVersion:
-    """Not saved yet: the file runs while no transaction is open. Raises InvalidTool, Unavailable."""
+def describe(source: bytes, file_name: str, *, object_name: str | None, names: Sequence[str]) -> ToolVersion:
+    """What an upload would keep of a file, not saved: the file runs while no transaction is open.
+
+    `object_name` must be in the file; of `names` the first that a tool of the file has chooses among several.
+    Raises InvalidTool, Unavailable.
+    """
     try:
         text = _decode(source)
         with borrowed_connection():
             pass  # others can use the request's connection while its file runs
-        made = sandbox.describe(text)
+        declared = packages.learn(text)
+        directory = packages.directory_of(declared)
+        made = sandbox.describe(text, object_name=object_name, names=names, packages=directory)
+        again = sandbox.describe(text, object_name=made.object_name, packages=directory)
     except ToolRejected as e:
         raise InvalidTool({"file": str(e)}) from e
     except SandboxUnavailable as e:
@@ -191,12 +221,50 @@ def _describe(source: bytes, file_name: str) -> ToolVersion:
         file_name=file_name,
         source=text,
         class_name=made.class_name,
+        object_name=made.object_name,
+        manifest={**_steady(made.manifest, again.manifest), "packages": declared},
         tool_name=made.name,
         description=made.description,
         args_schema=made.args_schema,
     )
     _check_texts(version)
     return version
+
+
+def _steady(first: Manifest, second: Manifest) -> Manifest:
+    """What two loads of a file say of its tool: a default that differs is made anew each time, such as the present."""
+    defaults, made = first["defaults"], first["made_when_run"]
+    same = {name: value for name, value in defaults.items() if second["defaults"].get(name, MISSING) == value}
+    return {**first, "defaults": same, "made_when_run": [*made, *(name for name in defaults if name not in same)]}
+
+
+def manifest_of(spec: ToolSpec, source: str) -> Manifest:
+    """What the upload learned of a tool's version, or what is learned now of one that is older, and kept.
+
+    Runs the file while no transaction is open. {} where the sandbox cannot describe it now.
+    """
+    if spec.manifest:
+        return spec.manifest
+    kept: Any = ToolVersion.objects.values_list("manifest", flat=True).get(pk=spec.version_id)
+    if kept:
+        return cast(Manifest, kept)
+    try:
+        learned: Any = describe(source.encode(), "", object_name=spec.object_name or spec.class_name, names=()).manifest
+    except (InvalidTool, Unavailable) as e:
+        logger.warning("The version %s of %s cannot be described: %s", spec.digest[:8], spec.name, e)
+        return {}
+    ToolVersion.objects.filter(pk=spec.version_id, manifest={}).update(manifest=learned)
+    return cast(Manifest, learned)
+
+
+def tool_code(spec: ToolSpec, source: str) -> ToolCode:
+    """A tool as the sandbox runs it. Its packages are installed if they are not there. Raises SandboxUnavailable."""
+    return ToolCode(
+        source=source,
+        object_name=spec.object_name or spec.class_name,
+        settings=spec.fields,
+        packages=packages.directory_of(spec.manifest.get("packages")),
+    )
 
 
 def _decode(source: bytes) -> str:

@@ -6,6 +6,8 @@ It is entered again by whoever takes the run over, which does no harm: its reque
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from langchain.agents.middleware import ToolCallRequest
@@ -13,34 +15,43 @@ from langchain_core.messages import ToolCall as ModelsCall
 from langchain_core.messages import ToolMessage
 from langgraph.types import interrupt
 
+from agents.catalog import packages
 from agents.catalog import tools as tool_catalog
 from agents.catalog.tools import ToolGone
 from agents.catalog.toolspec import ToolSpec
 from agents.loop.messages import (
     CHANGED,
+    DEFAULTS_CHANGED,
     DID_NOT_RUN,
     NOT_RUN_AGAIN,
     NOT_STARTED,
+    UNCHECKED,
     UNKNOWN_OUTCOME,
     context,
     moment,
+    plain_text,
     refusal,
+    refused_arguments,
     tool_message,
     with_note,
 )
-from agents.loop.tool_calls import Caller, Result, ToolCall, run_tool
-from agents.runs import events
+from agents.loop.tool_calls import Caller, Result, ToolCall, read_code, run_tool
+from agents.runs import argument_checks, events
 from agents.sandbox import client as sandbox
 from aip.core.db import patient
 from hitl import approvals, doorbell, executions
 from hitl.approvals import TimedRequest
+from hitl.argument_check import Unchecked
 from hitl.call import Call, changes
 from hitl.models import Execution, Status
+from hitl.schema_process import Errors
+from hitl.seal import VERSION
 
 logger = logging.getLogger(__name__)
 
 # How often a call is handed over that the sandbox takes too late, before it is given up.
 MAX_STARTS = 11
+_manifest_of = patient(tool_catalog.manifest_of)
 
 
 class GatedCall(ToolCall):
@@ -51,12 +62,17 @@ class GatedCall(ToolCall):
     def __init__(self, caller: Caller, request: ToolCallRequest, spec: ToolSpec) -> None:
         super().__init__(caller, request)
         self.spec = spec
+        self.warning = ""
 
     def enter(self) -> ToolMessage:
         """Ask, wait, and do what was decided; ask again where the approval does not cover what would run.
 
         Raises ToolGone, Lost, GraphInterrupt.
         """
+        if errors := self._refused_arguments():
+            refused = tool_message(self.call, refused_arguments(errors), failed=True)
+            self.report(Result(refused))
+            return refused
         self.approval = self._open()
         while True:
             self._await_decision()
@@ -69,9 +85,30 @@ class GatedCall(ToolCall):
             with self.attempt.busy(gated=True) as may_begin:
                 if not may_begin:
                     interrupt("parked")
-                message = self._run_approved()
-            if message is not None:
-                return with_note(message, self.approval)
+                result = self._run_approved()
+            if result is not None:
+                return with_note(result.message, self.approval, ran=not result.was_refused)
+
+    def _refused_arguments(self) -> Errors:
+        """What the tool certainly refuses, before anybody is asked; empty where a request exists already.
+
+        Notes for the person who is asked where it could not be checked. Raises ToolGone.
+        """
+        if argument_checks.are_settled(self.spec, self.call["args"]) or self._is_asked_about():
+            return {}
+        source, _ = read_code(self.spec.id, self.spec.version_id)
+        self.spec = replace(self.spec, manifest=_manifest_of(self.spec, source))
+        if argument_checks.are_settled(self.spec, self.call["args"]):
+            return {}
+        try:
+            return argument_checks.refused(self.spec, source, self.call["args"])
+        except Unchecked as e:
+            self.warning = UNCHECKED.format(why=e)
+            return {}
+
+    @patient
+    def _is_asked_about(self) -> bool:
+        return approvals.latest_round(self.attempt.run_id, self.step) is not None
 
     @patient
     def _open(self) -> TimedRequest:
@@ -79,11 +116,9 @@ class GatedCall(ToolCall):
         led_to_it = context(self.request.state["messages"], self.spec.description, self.caller.background)
         with self.attempt.writing() as run:
             _, digest = tool_catalog.code(self.spec.id, self.spec.version_id, locked=True)
-            approval = approvals.open_request(
-                self._as_asked_about(self.call, digest),
-                timeout_seconds=self.spec.hitl_timeout_seconds or 0,
-                context=led_to_it,
-            )
+            call = self._as_asked_about(self.call, digest, tool_defaults=self.spec.defaults, version=VERSION)
+            timeout = self.spec.hitl_timeout_seconds or 0
+            approval = approvals.open_request(call, timeout_seconds=timeout, context=led_to_it)
             if approval.status == Status.PENDING:
                 events.append(run, f"pending:{approval.pk}", self.caller.steps.placed(events.pending(approval)))
         return approval
@@ -119,8 +154,8 @@ class GatedCall(ToolCall):
         began = executions.unknown_since(self.approval.run_id, self.approval.checkpoint_ns) if is_again else None
         return NOT_RUN_AGAIN.format(at=moment(began)) if began else DID_NOT_RUN
 
-    def _run_approved(self) -> ToolMessage | None:
-        """The tool's message; None where it has to be asked again, as it then is.
+    def _run_approved(self) -> Result | None:
+        """The tool's result; None where it has to be asked again, as it then is.
 
         That is where what would run is not what was approved, or may have run already.
         """
@@ -131,12 +166,18 @@ class GatedCall(ToolCall):
             has_begun = self.approval.execution == Execution.STARTED
             self._ask_again(call, f"{unknown} {changed}" if has_begun else changed)
             return None
-        result = None if start_before is None else self._start(source, start_before)
+        try:
+            result = None if start_before is None else self._start(source, start_before)
+        except sandbox.DefaultsChanged as e:
+            now = replace(call, tool_defaults={**call.tool_defaults, **e.now})
+            at = moment(self.approval.closed_at)
+            self._ask_again(now, DEFAULTS_CHANGED.format(at=at, changes=changes(self.approval, now)), ran=False)
+            return None
         if result is None:
             self._ask_again(call, unknown)
             return None
         self._end(result)
-        return result.message
+        return result
 
     @patient
     def _judge(self, *, again: bool) -> tuple[str, Call, float | None]:
@@ -146,7 +187,10 @@ class GatedCall(ToolCall):
         """
         with self.attempt.starting() as start_before:
             source, digest = tool_catalog.code(self.spec.id, self.spec.version_id, locked=True)
-            call = self._as_asked_about(self._to_run, digest)
+            before = self.approval
+            call = self._as_asked_about(
+                self._to_run, digest, tool_defaults=before.tool_defaults, version=before.seal_version
+            )
             may_start = call.seal == self.approval.decision.seal and self._claim(again=again)
         return source, call, start_before if may_start else None
 
@@ -158,10 +202,21 @@ class GatedCall(ToolCall):
         return again and executions.claim_repetition(self.approval)
 
     def _start(self, source: str, start_before: float) -> Result | None:
-        """The result of the tool; None when another attempt has started it, and it may have run."""
+        """The result of the tool; None when another attempt has started it, and it may have run.
+
+        Raises DefaultsChanged.
+        """
         for _ in range(MAX_STARTS):
             with suppress(sandbox.TooLate):
-                return run_tool(self.attempt, self._to_run, self.spec, source, start_before)
+                return run_tool(
+                    self.attempt,
+                    self._to_run,
+                    self.spec,
+                    source,
+                    context=self.context_for(self.spec),
+                    expected_defaults=self.approval.defaults_beside(self._to_run["args"]),
+                    start_before=start_before,
+                )
             # It was handed over too late, so it has certainly not begun, and is handed over again.
             source, _, claimed = self._judge(again=True)
             if claimed is None:
@@ -176,21 +231,26 @@ class GatedCall(ToolCall):
     @patient
     def _record(self, result: Result) -> None:
         execution = Execution.FAILED if result.has_failed else Execution.FINISHED
+        execution = Execution.NOT_RUN if result.was_refused else execution
         with self.attempt.writing() as run:
-            executions.end_execution(self.approval.pk, execution=execution, output=result.message.text)
+            executions.end_execution(self.approval.pk, execution=execution, output=plain_text(result.message))
             self.append_result(run, self._to_run, result, self.approval)
 
-    def _ask_again(self, call: Call, reason: str) -> None:
-        """Open the next round. Raises ToolGone, Lost."""
+    def _ask_again(self, call: Call, reason: str, *, ran: bool = True) -> None:
+        """Open the next round; where the call was started, it may have run unless not `ran`. Raises ToolGone, Lost."""
         logger.warning("The call of %s, request %s, is asked about again: %s", call.tool_name, self.approval.pk, reason)
-        self.approval = self._open_next_round(call, reason)
+        # What is asked from now on is under the seal of now, also where the round before was of an earlier version.
+        call = replace(call, seal_version=VERSION, tool_defaults=call.tool_defaults or self.spec.defaults)
+        self.approval = self._open_next_round(call, reason, ran=ran)
         self.attempt.mark_delivered()
 
     @patient
-    def _open_next_round(self, call: Call, reason: str) -> TimedRequest:
+    def _open_next_round(self, call: Call, reason: str, *, ran: bool) -> TimedRequest:
         before, steps = self.approval, self.caller.steps
         with self.attempt.writing() as run:
             tool_catalog.code(self.spec.id, self.spec.version_id, locked=True)
+            if not ran:
+                executions.end_execution(before.pk, execution=Execution.NOT_RUN, output=reason)
             events.append(run, f"again:{before.pk}", steps.placed(events.asked_again(before, reason)))
             asked = approvals.ask_again(before, call, reason)
             events.append(run, f"pending:{asked.pk}", steps.placed(events.pending(asked)))
@@ -202,8 +262,11 @@ class GatedCall(ToolCall):
         edited = self.approval.operators_arguments
         return self.call if edited is None else {**self.call, "args": edited}
 
-    def _as_asked_about(self, call: ModelsCall, digest: str) -> Call:
-        """What a seal covers, with the code of this digest, and what a request keeps."""
+    def _as_asked_about(self, call: ModelsCall, digest: str, *, tool_defaults: dict[str, Any], version: int) -> Call:
+        """What a seal of this version covers, with the code of this digest, and what a request keeps.
+
+        That the tool still has these defaults is seen in its own process, before its body runs.
+        """
         return Call(
             tool_id=self.spec.id,
             tool_version=digest,
@@ -215,6 +278,11 @@ class GatedCall(ToolCall):
             agent_name=self.caller.agent_name,
             tool_call_id=str(call["id"]),
             args_schema=self.spec.args_schema,
+            tool_defaults=tool_defaults,
+            settings=self.spec.settings,
+            packages=packages.key_of(self.spec.manifest),
+            warning=self.warning,
+            seal_version=version,
             destructive=self.spec.destructive,
             requester=self.caller.background.get("requester", ""),
         )

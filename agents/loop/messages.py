@@ -13,6 +13,7 @@ from aip.core.json_input import MAX_DEPTH, is_deeper_than
 from aip.core.jsonb import storable
 from hitl.call import edits
 from hitl.models import ApprovalRequest, Status
+from hitl.schema_process import NON_FIELD, Errors
 
 MAX_CALL_ID = 255
 
@@ -30,6 +31,14 @@ NOT_RUN_AGAIN = (
     "it may have had its effect, whole or in part"
 )
 NOT_STARTED = "The server is too busy to run this call; it did not run."
+REFUSED = (
+    "The tool does not take these arguments, so the call did not run and nobody was asked about it. "
+    "Correct them and call it again, if it is still needed. {errors}"
+)
+UNCHECKED = "Whether the tool takes these arguments could not be checked: {why}"
+DEFAULTS_CHANGED = (
+    "The tool's own defaults are not those that were shown when it was approved at {at}, so it did not run: {changes}."
+)
 CHANGED = "This call is not the one that was approved at {at}, so it did not run: {changes}."
 
 # How much a request keeps of what led to it: messages, and characters of each text.
@@ -116,19 +125,43 @@ def refusal(approval: ApprovalRequest, outcome: str) -> str:
     return f"{text}\nThe operator's words: {note}" if note else text
 
 
-def with_note(message: ToolMessage, approval: ApprovalRequest) -> ToolMessage:
-    """What the tool said, and what the operator did to its call: changed its arguments, added words."""
-    parts = [str(message.text)]
+def with_note(message: ToolMessage, approval: ApprovalRequest, *, ran: bool) -> ToolMessage:
+    """The tool's result, and what the operator did to its call: changed its arguments, added words."""
+    notes = []
     if changed := edits(approval):
-        parts.append(f"The operator changed the arguments of this call before it ran: {changed}.")
+        what = "before it ran" if ran else "and the tool did not run"
+        notes.append(f"The operator changed the arguments of this call {what}: {changed}.")
     if note := approval.decision.operator_input:
-        parts.append(f"The operator approved this call with the words: {note}")
-    return message if len(parts) == 1 else message.model_copy(update={"content": "\n\n".join(parts)})
+        notes.append(f"The operator approved this call with the words: {note}")
+    if not notes:
+        return message
+    if isinstance(message.content, str):
+        return message.model_copy(update={"content": "\n\n".join([message.content, *notes])})
+    return message.model_copy(update={"content": [*message.content, {"type": "text", "text": "\n\n".join(notes)}]})
 
 
-def tool_message(call: ToolCall, text: str, *, failed: bool) -> ToolMessage:
+def refused_arguments(errors: Errors) -> str:
+    """The text for the model of a call whose arguments its tool refuses."""
+    parts = [" ".join(texts) if name == NON_FIELD else f"{name}: {' '.join(texts)}" for name, texts in errors.items()]
+    return REFUSED.format(errors=" ".join(parts))
+
+
+def plain_text(message: ToolMessage) -> str:
+    """The result of a call as people and the record have it; of a block that is no text its kind."""
+    if isinstance(message.content, str):
+        return message.content
+    return "\n".join(map(_block, message.content))
+
+
+def _block(block: str | dict[str, Any]) -> str:
+    if isinstance(block, str):
+        return block
+    return str(block["text"]) if block.get("type") == "text" and "text" in block else f"[{block.get('type')}]"
+
+
+def tool_message(call: ToolCall, content: str | list[Any], *, failed: bool) -> ToolMessage:
     return ToolMessage(
-        storable(text),
+        storable(content),
         name=call["name"],
         tool_call_id=str(call["id"]),
         status="error" if failed else "success",

@@ -9,18 +9,18 @@ from uuid import UUID
 
 from langchain.agents.middleware import ToolCallRequest
 from langchain_core.messages import ToolCall as ModelsCall
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import ToolMessage, messages_to_dict
 from langgraph.types import Command
 
 from agents.catalog import tools as tool_catalog
 from agents.catalog.toolspec import ToolSpec
-from agents.loop.messages import NOT_REPEATED, moment, tool_message, with_note
+from agents.loop.messages import NOT_REPEATED, moment, plain_text, tool_message, with_note
 from agents.loop.steps import Steps, namespace
 from agents.models import Run
 from agents.runs import events
 from agents.runs.attempt import Attempt, Lost
 from agents.sandbox import client as sandbox
-from agents.sandbox.client import SandboxUnavailable, ToolFailed
+from agents.sandbox.client import CallContext, SandboxUnavailable, ToolFailed
 from aip.core.db import patient
 from aip.core.jsonb import storable
 from hitl import approvals, cancellations, executions
@@ -47,10 +47,14 @@ class Caller:
 
 @dataclass(frozen=True)
 class Result:
-    """The message of a call to the model, and how long the tool ran, in seconds; None if it did not."""
+    """The message of a call to the model, and how long the tool ran, in seconds; None if it did not.
+
+    `was_refused`: the tool itself refused the call before it began.
+    """
 
     message: ToolMessage
     seconds: float | None = None
+    was_refused: bool = False
 
     @property
     def has_failed(self) -> bool:
@@ -75,7 +79,7 @@ class ToolCall:
         """Raises ToolGone, Lost."""
         with self.attempt.busy(gated=False):
             source, _ = read_code(spec.id, spec.version_id)
-            result = run_tool(self.attempt, self.call, spec, source)
+            result = run_tool(self.attempt, self.call, spec, source, context=self.context_for(spec))
             self.report(result)
             return result.message
 
@@ -88,6 +92,18 @@ class ToolCall:
             message = message.model_copy(update={"content": storable(message.text)})
             self.report(Result(message, 0.0))
             return message
+
+    def context_for(self, spec: ToolSpec) -> CallContext:
+        """What the tool can have injected; the conversation only where the tool wants it."""
+        kinds = {kind.partition(".")[0] for kind in spec.manifest.get("injected", {}).values()}
+        state: Any = self.request.state
+        return CallContext(
+            call_id=str(self.call["id"]),
+            run_id=str(self.attempt.run_id),
+            agent=self.caller.agent_name,
+            user=self.caller.background.get("requester", ""),
+            messages=messages_to_dict(state["messages"]) if kinds & {"state", "runtime"} else (),
+        )
 
     @patient
     def report(self, result: Result) -> None:
@@ -111,8 +127,9 @@ class ToolCall:
 
     def earlier_result(self, approval: ApprovalRequest) -> ToolMessage:
         """The message of a call that ran, and whose result was reported, before this attempt entered it."""
-        has_failed = approval.execution == Execution.FAILED
-        return with_note(tool_message(self.call, approval.output or "", failed=has_failed), approval)
+        has_failed = approval.execution != Execution.FINISHED
+        ran = approval.execution != Execution.NOT_RUN
+        return with_note(tool_message(self.call, approval.output or "", failed=has_failed), approval, ran=ran)
 
     def append_result(
         self, run: Run, call: ModelsCall, result: Result, approval: ApprovalRequest | None = None
@@ -123,7 +140,7 @@ class ToolCall:
             call_id=str(call["id"]),
             name=call["name"],
             arguments=call["args"],
-            output=result.message.text,
+            output=plain_text(result.message),
             failed=result.has_failed,
             seconds=result.seconds,
             request=approval,
@@ -143,28 +160,39 @@ class ToolCall:
 
 
 def run_tool(
-    attempt: Attempt, call: ModelsCall, spec: ToolSpec, source: str, start_before: float | None = None
+    attempt: Attempt,
+    call: ModelsCall,
+    spec: ToolSpec,
+    source: str,
+    *,
+    context: CallContext,
+    expected_defaults: dict[str, Any] | None = None,
+    start_before: float | None = None,
 ) -> Result:
-    """Run a tool. A failure is a result too. `start_before` is a time.monotonic(). Raises TooLate, Lost."""
-    began, stop = time.monotonic(), sandbox.Stop()
+    """Run a tool. A failure is a result too. `start_before` is a time.monotonic().
+
+    Raises TooLate, DefaultsChanged, Lost.
+    """
+    began, stop, was_refused = time.monotonic(), sandbox.Stop(), False
     try:
         with attempt.stoppable(stop):
-            text = sandbox.call(
-                source,
-                class_name=spec.class_name,
-                fields=spec.fields,
-                arguments=call["args"],
+            result = sandbox.call(
+                tool_catalog.tool_code(spec, source),
+                call["args"],
                 timeout=spec.timeout_seconds,
+                context=context,
+                expected_defaults=expected_defaults,
                 start_before=start_before,
                 stop=stop,
             )
-        message = tool_message(call, text, failed=False)
-    except (Lost, sandbox.TooLate):
+        message = tool_message(call, result.content, failed=result.failed)
+    except (Lost, sandbox.TooLate, sandbox.DefaultsChanged):
         raise
     except (ToolFailed, SandboxUnavailable) as e:
+        was_refused = isinstance(e, sandbox.NotRun | SandboxUnavailable)
         message = tool_message(call, str(e), failed=True)
     except Exception as e:
         # A call that was started must come to an end, whatever goes wrong around it.
         logger.exception("A tool could not be run")
         message = tool_message(call, f"The tool could not be run ({type(e).__name__}).", failed=True)
-    return Result(message, time.monotonic() - began)
+    return Result(message, time.monotonic() - began, was_refused)

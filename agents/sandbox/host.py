@@ -68,7 +68,7 @@ def serve(control: socket.socket) -> None:
 def preload() -> None:
     """Load what every tool needs, down to what LangChain itself loads at the first call."""
     runner.warm_up()
-    runner.act(runner.WARM | {"class_name": None})
+    runner.act(runner.WARM | {"action": "describe", "object_name": None})
     if importlib.util.find_spec("gllm_plugin") is None:
         stand_in_for_gllm_plugin()
     sys.dont_write_bytecode = True

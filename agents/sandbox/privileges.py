@@ -25,6 +25,7 @@ if sys.platform == "linux" and os.geteuid() == 0:
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 SYS_OPEN_TREE, AT_FDCWD, OPEN_TREE_CLONE, AT_RECURSIVE = 428, -100, 1, 0x8000
 LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNET = 0x40000000
 KEPT_OPEN: list[int] = []
 
 
@@ -77,11 +78,18 @@ def closed_to_nobody(paths: list[str]) -> list[str]:
 
 
 def open_tree(path: str) -> int:
+    """A detached mount that this process and its tools keep open. Raises Unreachable."""
+    fd = detached_tree(path)
+    KEPT_OPEN.append(fd)
+    return fd
+
+
+def detached_tree(path: str) -> int:
+    """Raises Unreachable."""
     flags = OPEN_TREE_CLONE | AT_RECURSIVE | os.O_CLOEXEC
     fd = LIBC.syscall(SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags) if sys.platform == "linux" else -1
     if fd < 0:
         raise Unreachable(needs_reading([path]))
-    KEPT_OPEN.append(fd)
     return int(fd)
 
 
@@ -114,10 +122,15 @@ def confine(directory: str, *, keep_open: list[int]) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def give_up_rights() -> None:
-    """The rest of it. While it waits for its call the process keeps its user, so that no tool can end it."""
+def give_up_rights(*, network: bool) -> None:
+    """The rest of it. While it waits for its call the process keeps its user, so that no tool can end it.
+
+    Without `network` it reaches none, where the server is root and may make namespaces.
+    """
     os.setsid()
     if os.geteuid() == 0:
+        if not network and sys.platform == "linux":
+            LIBC.unshare(CLONE_NEWNET)  # where it is refused, the check has its time limit all the same
         uid, gid = nobody()
         os.setgroups([])
         os.setgid(gid)

@@ -3,10 +3,14 @@
 import socket
 import struct
 
-MAX_OUTPUT_BYTES = 1_000_000
+MAX_OUTPUT_BYTES = 1_000_000  # of a result
+MAX_FRAME_BYTES = 2 * MAX_OUTPUT_BYTES + 4096  # the same as JSON, which may double it
 
-# What a frame says. The tool writes the first two; the rest are the keeper's word, which it cannot forge.
+# What a frame says. The tool's process writes the first four; the rest are its supervisor's, which it cannot forge.
 RESULT, FAILED = b"=", b"!"
+NOT_RUN = b"N"  # refused before the tool's body
+CHANGED = b"C"  # not run either: what would run is not what was shown
+FROM_THE_TOOL = (RESULT, FAILED, NOT_RUN, CHANGED)
 TAKEN = b"+"  # said before the tool starts: without it, nothing has run
 TIMED_OUT, EXITED, KILLED, TOO_LARGE, GARBLED, UNAVAILABLE = b"T", b"X", b"K", b"L", b"G", b"U"
 TOO_LATE = b"O"  # said in place of TAKEN: the right to start had lapsed

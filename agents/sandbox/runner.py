@@ -1,23 +1,25 @@
-"""Loads an uploaded file and describes or calls its tool. Runs only in the tool's own process."""
+"""Describes an uploaded file's tool, checks arguments for it, or calls it. Runs only in the tool's own process."""
 
+import asyncio
 import json
-import linecache
-import re
-import sys
+import signal
 import traceback
 from collections.abc import Mapping
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from agents.sandbox import arguments, asynchrony, injection, loading, settings
+from agents.sandbox.loading import Refused, is_validation_error, reason_of
+from agents.sandbox.manifest import MADE_WHEN_RUN
+from agents.sandbox.results import result_of
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-MODULE = "uploaded_tool"
-FILE = "<uploaded tool>"
-MAX_MESSAGE = 1000  # characters of what a file or tool says of its failure
-
+# How long a tool's own model may take to check arguments.
+CHECK_SECONDS = 2.0
 
 WARM = {
+    "action": "call",
     "source": """
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
@@ -35,25 +37,41 @@ class Warm(BaseTool):
     def _run(self, word: str) -> str:
         return word
 """,
-    "class_name": "Warm",
-    "fields": {},
+    "object_name": "Warm",
+    "settings": {},
     "arguments": {"word": "warm"},
 }
 
 
-class Refused(Exception):
-    """The file or the call cannot be carried out; the text says why."""
+class Failed(Exception):
+    """The tool ran and gave no result; the text says why."""
+
+
+class Changed(Exception):
+    """The tool's own defaults are not those that were shown; it did not run. `now` has them all."""
+
+    def __init__(self, now: dict[str, Any]) -> None:
+        super().__init__("The tool's own defaults have changed.")
+        self.now = now
 
 
 def act(request: Mapping[str, Any]) -> str:
-    """The description of the tool as JSON or, where the request names a class, the result of its call."""
-    module = load(request["source"])
-    if request["class_name"] is None:
-        return describe(tool_class_of(module))
-    tool_class = getattr(module, request["class_name"], None)
-    if not isinstance(tool_class, type):
-        raise Refused(f"The file has no class {request['class_name']}.")
-    return call(tool_class, request["fields"], request["arguments"])
+    """What the request's action gives, as JSON. Raises Refused, and what `call` raises."""
+    module = loading.load(request["source"])
+    if request["action"] == "describe":
+        names, wanted = request.get("names", ()), request.get("object_name")
+        return describe(*loading.find(module, request["source"], object_name=wanted, names=names))
+    found: Any = getattr(module, request["object_name"], None)
+    if found is None:
+        raise Refused(f"The file has no tool {request['object_name']}.")
+    if request["action"] == "check_settings":
+        return json.dumps(settings.check(found, request["settings"]))
+    of_class, of_schema = settings.split(found, request["settings"])
+    tool = settings.make(_concrete(found), of_class)
+    if request["action"] == "check":
+        return check(tool, request["arguments"])
+    settings.give(tool, of_schema)
+    return call(tool, request)
 
 
 def warm_up() -> None:
@@ -61,81 +79,101 @@ def warm_up() -> None:
     act(WARM)
 
 
-def load(source: str) -> ModuleType:
-    source = source.removeprefix("\ufeff")  # some editors begin a file with it
+def describe(attribute: str, found: Any) -> str:
+    """What the upload keeps of a tool. Raises Refused."""
+    title = found.__name__ if isinstance(found, type) else attribute
+    tool = _make_without_arguments(found, title)
+    runs_async = asynchrony.is_async(tool)
+    run = arguments.runs(tool, is_async=runs_async)
+    given = arguments.injected(tool, run)
     try:
-        code = compile(source, FILE, "exec")
-    except SyntaxError as e:
-        line = f": {e.text.strip()[:200]}" if e.text else ""
-        raise Refused(f"The file is not valid Python, line {e.lineno}: {e.msg}{line}") from e
-    except (ValueError, OverflowError, RecursionError, MemoryError) as e:
-        raise Refused(f"The file is not valid Python: {said(e)}.") from e
-    linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)  # for inspect
-    module = sys.modules[MODULE] = ModuleType(MODULE)
-    module.__file__ = FILE
-    try:
-        exec(code, module.__dict__)  # noqa: S102 - what this process is for
-    except ModuleNotFoundError as e:
-        raise Refused(f"The file imports {e.name}, which is not installed on the server: install it there.") from e
-    except ImportError as e:
-        raise Refused(
-            f"An import fails on the server: {said(e)}. Another version of {e.name} must be installed there."
-        ) from e
-    except SystemExit as e:
-        raise Refused("The file exits while it is loaded: remove the call of exit from its top level.") from e
-    except BaseException as e:
-        raise Refused(f"Loading the file raised {type(e).__name__}{line_of(e)}: {said(e)}") from e
-    return module
-
-
-def tool_class_of(module: ModuleType) -> "type[BaseTool]":
-    """The one tool class that the file itself defines; the base of another one does not count."""
-    from langchain_core.tools import BaseTool
-
-    defined = {
-        value: None  # a dict, to keep their order
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, BaseTool) and value.__module__ == MODULE
-    }
-    leaves = [one for one in defined if not any(one in other.__mro__[1:] for other in defined)]
-    if not leaves:
-        raise Refused(
-            "The file has no tool class: define one class derived from BaseTool of langchain_core.tools, "
-            "with a name, a description and a _run method."
+        schema = _schema(tool, runs_async)
+        defaults, made_when_run = arguments.defaults(tool, run, schema, given)
+        return json.dumps(
+            {
+                "class_name": title,
+                "object_name": attribute,
+                "name": tool.name,
+                "description": tool.description,
+                "args_schema": schema,
+                "manifest": {
+                    "kind": _kind(found),
+                    "is_async": runs_async,
+                    "defaults": defaults,
+                    "made_when_run": made_when_run,
+                    "injected": given,
+                    "has_model": arguments.model_of(tool) is not None,
+                    "schema_settles": arguments.schema_settles(tool, run, schema),
+                    **_settings(found),
+                },
+            },
+            allow_nan=False,
         )
-    if len(leaves) > 1:
-        names = ", ".join(leaf.__name__ for leaf in leaves)
-        raise Refused(f"The file has several tool classes ({names}): put each into a file of its own.")
-    return leaves[0]
-
-
-def describe(tool_class: "type[BaseTool]") -> str:
-    title = tool_class.__name__
-    if missing := sorted(getattr(tool_class, "__abstractmethods__", ())):
-        raise Refused(f"{title} does not implement {', '.join(missing)}: a tool needs a _run method.")
-    tool = make_without_arguments(tool_class)
-    try:
-        schema: Any = tool.tool_call_schema
-        if not isinstance(schema, dict):
-            schema = schema.model_json_schema()
-        made = {
-            "class_name": title,
-            "name": tool.name,
-            "description": tool.description,
-            "args_schema": schema,
-        }
-        return json.dumps(made, allow_nan=False)
     except BaseException as e:
         raise Refused(
-            f"The arguments of {title} cannot be expressed as JSON Schema ({said(e)}): "
+            f"The arguments of {title} cannot be expressed as JSON Schema ({reason_of(e)}): "
             "use only types that JSON has, in args_schema or in the signature of _run."
         ) from e
 
 
-def make_without_arguments(tool_class: "type[BaseTool]") -> "BaseTool":
-    title = tool_class.__name__
+def _kind(found: Any) -> str:
+    from langchain_core.tools import StructuredTool
+
+    if isinstance(found, type):
+        return "class"
+    return "function" if isinstance(found, StructuredTool) else "object"
+
+
+def _schema(tool: "BaseTool", runs_async: bool) -> Any:
+    """The JSON Schema of what the model gives. LangChain infers a missing one from `_run`, which may not run."""
+    from langchain_core.tools import create_schema_from_function
+    from langchain_core.utils.function_calling import convert_to_openai_function
+
+    if arguments.takes_one_text(tool):
+        return convert_to_openai_function(tool)["parameters"]
+    if tool.args_schema is None and runs_async:
+        tool.args_schema = create_schema_from_function(tool.name, tool._arun)
+        schema: Any = tool.tool_call_schema
+        tool.args_schema = None
+    else:
+        schema = tool.tool_call_schema
+    if isinstance(schema, dict):
+        return schema
+    return schema.model_json_schema() if hasattr(schema, "model_json_schema") else schema.schema()
+
+
+def _settings(found: Any) -> dict[str, Any]:
     try:
-        return tool_class()
+        schema = settings.schema_of(found)
+        return {
+            "settings_schema": schema.model_json_schema() if schema is not None else None,
+            "secrets": settings.secrets(found),
+        }
+    except BaseException as e:
+        raise Refused(f"The tool's tool_config_schema cannot be expressed as JSON Schema: {reason_of(e)}") from e
+
+
+def _concrete(found: Any) -> Any:
+    """A class that has `_arun` alone can be made all the same: that is what runs."""
+    from langchain_core.tools import BaseTool
+
+    if getattr(found, "__abstractmethods__", None) != {"_run"} or found._arun is BaseTool._arun:
+        return found
+
+    def _run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    return type(found.__name__, (found,), {"_run": _run, "__module__": found.__module__})
+
+
+def _make_without_arguments(found: Any, title: str) -> "BaseTool":
+    if not isinstance(found, type):
+        return found  # type: ignore[no-any-return]
+    found = _concrete(found)
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise Refused(f"{title} does not implement {', '.join(missing)}: a tool needs a _run or an _arun method.")
+    try:
+        tool: BaseTool = found()
     except BaseException as e:
         if is_validation_error(e):
             errors = e.errors()  # type: ignore[attr-defined]
@@ -144,64 +182,67 @@ def make_without_arguments(tool_class: "type[BaseTool]") -> "BaseTool":
                 if needed in missing:
                     raise Refused(f'{title} has no {needed}: add `{needed}: str = "..."` to the class.') from e
         raise Refused(
-            f"{title} cannot be made without arguments ({said(e)}): give each of its fields a default."
+            f"{title} cannot be made without arguments ({reason_of(e)}): give each of its fields a default."
         ) from e
+    return tool
 
 
-def call(tool_class: "type[BaseTool]", fields: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
-    known = set(tool_class.model_fields) | {field.alias for field in tool_class.model_fields.values()}
-    unknown = sorted(set(fields) - known)
-    if unknown and tool_class.model_config.get("extra") != "allow":
-        raise Refused(
-            f"{tool_class.__name__} has no field named {unknown[0]!r}; correct it in the agent's tool_configs."
-        )
+def check(tool: "BaseTool", given: Mapping[str, Any]) -> str:
+    """What the tool certainly refuses, as JSON by argument. Its body does not run."""
+    run = arguments.runs(tool, is_async=asynchrony.is_async(tool))
+    given_by_us = arguments.injected(tool, run)
+    stand_ins = {**dict.fromkeys(given_by_us), **injection.values_for(given_by_us, tool, {})}
+    signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS)  # its signal ends the process
     try:
-        tool = tool_class(**fields)
-    except BaseException as e:
-        raise Refused(f"{tool_class.__name__} does not accept its settings in tool_configs: {said(e)}") from e
+        return json.dumps(arguments.check(tool, run, given, stand_ins))
+    except Exception as e:
+        raise Refused(f"the tool's own check raised {type(e).__name__}: {reason_of(e)}") from e
+
+
+def call(tool: "BaseTool", request: Mapping[str, Any]) -> str:
+    """Run the tool as LangChain's ToolNode does; its result as JSON, `content` and `failed`.
+
+    Raises Refused and Changed where it did not run, Failed where it did.
+    """
+    runs_async = asynchrony.is_async(tool)
+    run = arguments.runs(tool, is_async=runs_async)
+    context, given = request.get("context", {}), arguments.injected(tool, run)
+    _check_defaults(tool, run, given, request, runs_async)
+    asynchrony.make_whole(tool, as_coroutine=runs_async)
+    # What a model says for an injected argument is not taken.
+    own = {name: value for name, value in request["arguments"].items() if name not in given}
+    call_id = str(context.get("call_id") or "call")
+    asked = {
+        "type": "tool_call",
+        "id": call_id,
+        "name": tool.name,
+        "args": {**own, **injection.values_for(given, tool, context)},
+    }
+    config = injection.config(context)
     try:
-        # Not `invoke`: it takes arguments which look like a tool call for one.
-        return text_of(tool.run(dict(arguments), config={}))
+        answer = asyncio.run(tool.ainvoke(asked, config)) if runs_async else tool.invoke(asked, config)
+        return json.dumps(result_of(answer, call_id), ensure_ascii=False)
     except SystemExit as e:
-        raise Refused(f"The tool called exit({e.code!r:.100}) instead of returning a result.") from e
+        raise Failed(f"The tool called exit({e.code!r:.100}) instead of returning a result.") from e
     except BaseException as e:
         if is_validation_error(e) and raised_in(e, "_parse_input"):
-            raise Refused(f"The arguments do not fit the tool: {said(e)}") from e
-        raise Refused(f"The tool raised {type(e).__name__}: {said(e)}") from e
+            raise Refused(f"The arguments do not fit the tool: {reason_of(e)}") from e
+        raise Failed(f"The tool raised {type(e).__name__}: {reason_of(e)}") from e
 
 
-def text_of(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):
-        return str(value)
-
-
-def is_validation_error(e: BaseException) -> Any:
-    """Of pydantic, or of the pydantic.v1 in it."""
-    return type(e).__name__ == "ValidationError" and hasattr(e, "errors")
+def _check_defaults(
+    tool: "BaseTool", run: Any, given: Mapping[str, str], request: Mapping[str, Any], runs_async: bool
+) -> None:
+    """Whether the tool's defaults are those that were shown. Raises Changed."""
+    shown: Mapping[str, Any] = request.get("expected_defaults") or {}
+    if not shown:
+        return
+    known, made = arguments.defaults(tool, run, {"properties": dict.fromkeys(shown)}, given)
+    now = known | dict.fromkeys(made, MADE_WHEN_RUN)
+    fixed = {name: value for name, value in shown.items() if value != MADE_WHEN_RUN}
+    if json.dumps({name: now.get(name) for name in fixed}, sort_keys=True) != json.dumps(fixed, sort_keys=True):
+        raise Changed(now)
 
 
 def raised_in(e: BaseException, function: str) -> bool:
     return any(frame.f_code.co_name == function for frame, _ in traceback.walk_tb(e.__traceback__))
-
-
-def line_of(e: BaseException) -> str:
-    lines = [line for frame, line in traceback.walk_tb(e.__traceback__) if frame.f_code.co_filename == FILE]
-    return f" in line {lines[-1]}" if lines else ""
-
-
-def said(e: Any) -> str:
-    """An exception's text in one piece of bounded length, without the server's paths."""
-    try:
-        if is_validation_error(e):
-            text = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in e.errors())
-        else:
-            text = str(e)
-    except Exception as broken:  # noqa: BLE001 - the tool's own exception class may do anything
-        text = f"(its text cannot be had: {type(broken).__name__})"
-    if isinstance(e, ImportError):
-        text = re.sub(r" \(.*\)$", "", text)
-    return text.removeprefix(": ").strip()[:MAX_MESSAGE] or "it gave no reason"

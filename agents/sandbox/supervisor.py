@@ -16,13 +16,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from agents.sandbox import privileges, runner
+from agents.sandbox.loading import Refused
 from agents.sandbox.protocol import (
+    CHANGED,
     EXITED,
     FAILED,
+    FROM_THE_TOOL,
     GARBLED,
     HEADER,
     KILLED,
-    MAX_OUTPUT_BYTES,
+    MAX_FRAME_BYTES,
+    NOT_RUN,
     RESULT,
     TAKEN,
     TIMED_OUT,
@@ -186,9 +190,9 @@ def read_outcome(data: bytearray) -> Outcome | None:
     if len(data) < HEADER.size:
         return None
     kind, length = HEADER.unpack_from(data)
-    if kind not in (RESULT, FAILED):
+    if kind not in FROM_THE_TOOL:
         return GARBLED, b""
-    if length > MAX_OUTPUT_BYTES:
+    if length > MAX_FRAME_BYTES:
         return TOO_LARGE, b""
     payload = bytes(data[HEADER.size : HEADER.size + length])
     return (kind, payload) if len(payload) == length else None
@@ -252,10 +256,14 @@ def tool(go: socket.socket, come: socket.socket, result: int, directory: str) ->
             request = json.loads(receive(come)[1])
     except ConnectionError:
         return  # there was no call, or its keeper is gone
-    privileges.give_up_rights()
+    privileges.give_up_rights(network=request["action"] != "check")
     try:
         kind, text = RESULT, runner.act(request)
-    except runner.Refused as e:
+    except Refused as e:
+        kind, text = NOT_RUN, str(e)
+    except runner.Changed as e:
+        kind, text = CHANGED, json.dumps(e.now)
+    except runner.Failed as e:
         kind, text = FAILED, str(e)
     payload = text.encode("utf-8", "surrogatepass")
     with open(result, "wb") as out:

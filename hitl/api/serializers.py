@@ -40,6 +40,13 @@ class PendingSerializer(serializers.Serializer[Any]):
     destructive = serializers.BooleanField(help_text="Whether the tool is set to be one whose approval asks twice")
     round = serializers.IntegerField(help_text="Above 1 when the call is asked about again")
     reason = serializers.CharField(help_text="Why it is asked about again; empty in the first round")
+    default_arguments = serializers.DictField(
+        help_text="The tool's own values for what `arguments` leave out; it runs with them"
+    )
+    settings = serializers.DictField(
+        help_text="By name, what `agent` or `run` has set for the tool (`set_by`), and its `value`; secrets are masked"
+    )
+    warning = serializers.CharField(help_text="What to know of this call before it is decided, if anything")
     hitl_metadata = HitlMetadataSerializer()
     additional_context = AdditionalContextSerializer()
 
@@ -56,6 +63,9 @@ class PendingSerializer(serializers.Serializer[Any]):
             "destructive": instance.destructive,
             "round": instance.round,
             "reason": instance.reason,
+            "default_arguments": instance.default_arguments,
+            "settings": instance.shown_settings,
+            "warning": instance.warning,
             "hitl_metadata": instance.as_metadata(),
             "additional_context": {
                 "tool_name": instance.tool_name,

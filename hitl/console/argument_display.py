@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import TextChoices
@@ -45,6 +45,24 @@ class DisplayedArgument:
     help: str
     kind: DisplayKind
     text: str
+    # Where a value comes from that the model did not give; empty for one that it gave.
+    origin: str = ""
+
+
+OF_THE_TOOL = "the tool's own default"
+SET_BY = {"agent": "by the agent", "run": "by this run"}
+
+
+def displayed_defaults(schema: dict[str, Any], defaults: Arguments) -> list[DisplayedArgument]:
+    """The values that the tool uses for what a call leaves out, marked as its own."""
+    return [replace(each, origin=OF_THE_TOOL) for each in displayed(schema, defaults)]
+
+
+def displayed_settings(settings: dict[str, dict[str, Any]]) -> list[DisplayedArgument]:
+    """The settings of the tool (`ApprovalRequest.shown_settings`), each with who gave it."""
+    values = displayed({}, {name: entry["value"] for name, entry in settings.items()})
+    origins = (SET_BY[entry["set_by"]] for entry in settings.values())
+    return [replace(each, origin=origin) for each, origin in zip(values, origins, strict=True)]
 
 
 def displayed(schema: dict[str, Any], arguments: Arguments) -> list[DisplayedArgument]:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -40,10 +40,17 @@ class ArgumentField:
     choices: tuple[tuple[str, str], ...]
     required: bool
     errors: tuple[str, ...]
+    # What the tool uses where the field is left empty; None where it has no value of its own.
+    default: str | None = None
 
 
 def fields(
-    schema: Schema, asked: Arguments, posted: Mapping[str, str] | None = None, errors: Errors | None = None
+    schema: Schema,
+    asked: Arguments,
+    posted: Mapping[str, str] | None = None,
+    errors: Errors | None = None,
+    *,
+    defaults: Arguments | None = None,
 ) -> list[ArgumentField]:
     """The form's fields: with the arguments asked, or with what was typed and the errors in it.
 
@@ -51,7 +58,15 @@ def fields(
     """
     known = properties(schema)
     names = [*known, *(name for name in asked if name not in known)]
-    return [_field(schema, name, asked, posted or {}, (errors or {}).get(name, [])) for name in names]
+    found = [_field(schema, name, asked, posted or {}, (errors or {}).get(name, [])) for name in names]
+    return [replace(field, default=_default(defaults or {}, field.name)) for field in found]
+
+
+def _default(defaults: Arguments, name: str) -> str | None:
+    if name not in defaults:
+        return None
+    value = defaults[name]
+    return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def read_arguments(schema: Schema, asked: Arguments, posted: Mapping[str, str]) -> tuple[Arguments, Errors]:

@@ -14,6 +14,7 @@ from django.http import Http404
 from aip.core.admin_pages import narrow, pretty
 from aip.core.annotated import WithAnnotations
 from aip.core.text import visible
+from hitl.console.argument_display import SET_BY
 from hitl.console.base import DECIDE
 from hitl.labels import LABELS, OUTCOME, SOURCE_LABELS, RequestWithOutcome, decision_of
 from hitl.models import ApprovalRequest, Decision, Source, Status
@@ -69,12 +70,20 @@ def _card(user: User, row: CardRow) -> dict[str, Any]:
     is_open = row.status == Status.PENDING and left > 0
     decision = decision_of(row)
     arguments = None if row.short_arguments is None else _pairs(row.short_arguments, row.required)
-    is_cut = arguments is None or sum(1 + value.count("\n") for _, value in arguments) > CARD_LINES
+    defaults = [(visible(name), _value(value)) for name, value in _left_out(row).items()]
+    settings = [
+        (visible(name), _value(entry["value"]), SET_BY[entry["set_by"]]) for name, entry in row.shown_settings.items()
+    ]
+    beside = [value for _, value in defaults] + [value for _, value, _ in settings]
+    is_cut = arguments is None or not _fits_a_card([value for _, value in arguments], beside)
     return {
         "request": row,
         "tool": visible(row.tool_name),
         "agent": visible(row.agent_name),
         "arguments": arguments,
+        "defaults": defaults,
+        "settings": settings,
+        "warning": visible(row.warning),
         "beginning": narrow(visible(row.beginning[:CARD_CHARACTERS])),
         "is_cut": is_cut,
         "seconds_left": max(0, left),
@@ -87,6 +96,17 @@ def _card(user: User, row: CardRow) -> dict[str, Any]:
         "note": "" if decision.source == Source.TIMEOUT else visible(decision.operator_input),
         "reason": visible(row.reason),
     }
+
+
+def _left_out(row: CardRow) -> Arguments:
+    """The tool's own values with which it runs; without those of a call that is too long for a card."""
+    return {} if row.short_arguments is None else row.defaults_beside(row.short_arguments)
+
+
+def _fits_a_card(asked: list[str], beside: list[str]) -> bool:
+    """Whether all of a call can be read on its card; what stands beside the arguments has as much room as they have."""
+    lines = sum(1 + value.count("\n") for value in [*asked, *beside])
+    return lines <= CARD_LINES and sum(map(len, beside)) <= CARD_CHARACTERS
 
 
 def _pairs(arguments: Arguments, required: Any) -> list[tuple[str, str]]:

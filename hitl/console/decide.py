@@ -70,8 +70,8 @@ def _edited(request: HttpRequest, request_id: UUID) -> tuple[Arguments, Errors]:
 
 def _show_errors(request: HttpRequest, request_id: UUID, errors: Errors) -> HttpResponse:
     """The form again, with everything that was typed and the errors of each field."""
-    asked = ApprovalRequest.objects.only("args_schema", "arguments").get(pk=request_id)
-    inputs = fields(asked.args_schema, asked.arguments, request.POST, errors)
+    asked = ApprovalRequest.objects.only("args_schema", "arguments", "tool_defaults").get(pk=request_id)
+    inputs = fields(asked.args_schema, asked.arguments, request.POST, errors, defaults=asked.tool_defaults)
     known = {field.name for field in inputs}
     others = " ".join(f"{name}: {' '.join(whys)}" for name, whys in errors.items() if name not in known)
     why = f"Nothing was decided. The tool does not take these arguments. {others}".strip()

@@ -1,5 +1,6 @@
 """Earlier decisions about a request's tool, for the operator who decides it now."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db.models import Q, QuerySet
@@ -24,6 +25,25 @@ def changes_since(request: ApprovalRequest) -> Precedent | None:
     """Compared with what ran then, an operator's edit included. One statement; None for the first call of a tool."""
     last = _decided_before(request).filter(status=Status.APPROVED).first()
     return Precedent(last, differences(last.to_run, request.arguments)) if last else None
+
+
+# The source of a version of a tool, by its digest; "" where it is not known.
+SourceOf = Callable[[str], str]
+_source_of: SourceOf | None = None
+
+
+def register(source_of: SourceOf) -> None:
+    """Whoever has the tools can say what their code was."""
+    global _source_of
+    _source_of = source_of
+
+
+def code_changes(request: ApprovalRequest) -> list[Change]:
+    """What has changed in the tool's code since its last approved call, if anything has."""
+    last = _decided_before(request).filter(status=Status.APPROVED).values_list("tool_version", flat=True).first()
+    if last is None or last == request.tool_version or _source_of is None:
+        return []
+    return differences({"code": _source_of(last)}, {"code": _source_of(request.tool_version)})
 
 
 def earlier_decisions(request: ApprovalRequest) -> list[RequestWithOutcome]:

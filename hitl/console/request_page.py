@@ -9,14 +9,14 @@ from django.views.decorators.http import require_safe
 
 from aip.core.text import visible
 from hitl.argument_schema import required
-from hitl.console.argument_display import DisplayedArgument, displayed
+from hitl.console.argument_display import DisplayedArgument, displayed, displayed_defaults, displayed_settings
 from hitl.console.argument_form import ArgumentField, fields
 from hitl.console.base import may_view, render_page
 from hitl.console.cards import outcome_label, read_card
 from hitl.console.diff import differences
 from hitl.console.forms import MORE_TIME, REASONS
 from hitl.console.inbox import Filters, later_than
-from hitl.console.precedents import changes_since, earlier_decisions
+from hitl.console.precedents import changes_since, code_changes, earlier_decisions
 from hitl.labels import SOURCE_LABELS, RequestWithOutcome
 from hitl.models import ApprovalRequest
 
@@ -39,13 +39,14 @@ def detail_page(
     filters = Filters(request.GET)
     run_ends_at, found["seconds_left"] = _runs_limit(row, found["seconds_left"])
     is_editing = request.GET.get("act") == "edit" and found["can_decide"]
+    inputs = fields(row.args_schema, row.arguments, defaults=row.tool_defaults)
     context = {
         "title": "Request",
         "card": found,
         "problem": problem,
         "query": filters.query,
         "act": request.GET.get("act", ""),
-        "inputs": with_original_values(row, fields(row.args_schema, row.arguments)) if is_editing else [],
+        "inputs": with_original_values(row, inputs) if is_editing else [],
         "is_editing": is_editing,
         "reasons": REASONS,
         "more_time": MORE_TIME,
@@ -57,6 +58,9 @@ def detail_page(
         "decided_from": SOURCE_LABELS.get(found["decision"].source, ""),
         "client_run_id": visible(found["decision"].client_run_id),
         "fields": required_first(row.args_schema, displayed(row.args_schema, row.arguments)),
+        "defaults": displayed_defaults(row.args_schema, row.defaults_beside(row.to_run)),
+        "settings": displayed_settings(row.shown_settings),
+        "code_changes": [] if found["is_closed"] else code_changes(row),
         "extensions": list(row.extensions.all()),
         "typed": request.POST,
         "edited": differences(row.asked_arguments, row.to_run),

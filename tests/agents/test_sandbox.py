@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from agents.sandbox import client as sandbox
-from agents.sandbox.client import MAX_OUTPUT_BYTES, ToolFailed
+from agents.sandbox.client import MAX_OUTPUT_BYTES, ToolCode, ToolFailed, ToolResult
 from agents.sandbox.manifest import Description, ToolRejected
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +43,13 @@ def tool(lines: str, *, top: str = "", arguments: str = "") -> str:
 
 
 def run(source: str, timeout: float = 10, **arguments: object) -> str:
-    return sandbox.call(source, class_name="Probe", fields={}, arguments=arguments, timeout=timeout)
+    return text_of(sandbox.call(ToolCode(source=source, object_name="Probe"), arguments, timeout=timeout))
+
+
+def text_of(result: ToolResult) -> str:
+    assert isinstance(result.content, str)
+    assert not result.failed
+    return result.content
 
 
 def failure(source: str, timeout: float = 10, **arguments: object) -> str:
@@ -78,10 +84,9 @@ def helper_pid() -> int:
 
 
 def test_it_returns_the_text_of_the_tool():
-    greeting = sandbox.call(
-        GREETING, class_name="GreetingTool", fields={"word": "Hi"}, arguments={"name": "Ada", "times": 2}, timeout=5
-    )
-    assert greeting == "Hi, Ada! Hi, Ada!"
+    tool = ToolCode(source=GREETING, object_name="GreetingTool", settings={"word": "Hi"})
+    greeting = sandbox.call(tool, {"name": "Ada", "times": 2}, timeout=5)
+    assert text_of(greeting) == "Hi, Ada! Hi, Ada!"
 
 
 @pytest.mark.parametrize(
@@ -100,8 +105,8 @@ def test_it_makes_text_of_any_result(value, text):
 
 def test_a_call_whose_right_to_start_has_lapsed_does_not_start() -> None:
     def call(start_before: float) -> str:
-        source = tool("return 'ran'")
-        return sandbox.call(source, class_name="Probe", fields={}, arguments={}, timeout=10, start_before=start_before)
+        probe = ToolCode(source=tool("return 'ran'"), object_name="Probe")
+        return text_of(sandbox.call(probe, {}, timeout=10, start_before=start_before))
 
     assert call(time.monotonic() + 10) == "ran"
     with pytest.raises(sandbox.TooLate):
@@ -168,7 +173,7 @@ def test_it_says_what_the_tool_raised_without_paths():
 
 def test_it_says_which_argument_does_not_fit_and_why():
     with pytest.raises(ToolFailed, match="arguments do not fit the tool: times: Input should be less than"):
-        sandbox.call(GREETING, class_name="GreetingTool", fields={}, arguments={"name": "Ada", "times": 9}, timeout=5)
+        sandbox.call(ToolCode(source=GREETING, object_name="GreetingTool"), {"name": "Ada", "times": 9}, timeout=5)
 
 
 def test_a_validation_error_of_the_tools_own_is_not_blamed_on_the_arguments():
@@ -177,12 +182,14 @@ def test_a_validation_error_of_the_tools_own_is_not_blamed_on_the_arguments():
 
 
 def test_it_says_which_field_the_class_refuses():
+    tool = ToolCode(source=GREETING, object_name="GreetingTool", settings={"word": 1})
     with pytest.raises(ToolFailed, match="settings in tool_configs: word: Input should be a valid string"):
-        sandbox.call(GREETING, class_name="GreetingTool", fields={"word": 1}, arguments={"name": "A"}, timeout=5)
+        sandbox.call(tool, {"name": "A"}, timeout=5)
 
 
 def test_a_tool_that_hangs_is_stopped_at_its_limit():
-    assert failure(tool("while True: pass"), timeout=0.3) == "The tool was stopped after 0.3 seconds."
+    stopped = "The tool was stopped after 0.3 seconds. It began and may have had its effect, whole or in part."
+    assert failure(tool("while True: pass"), timeout=0.3) == stopped
 
 
 def test_a_tool_that_ignores_signals_is_stopped_too():
@@ -195,7 +202,7 @@ def test_a_tool_that_ignores_signals_is_stopped_too():
     [
         ("os._exit(0)", r"ended its process \(exit code 0\) and gave no result"),
         ("sys.exit(3)", r"called exit\(3\)"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", r"crashed Python \(SIGSEGV\).* may have had its effect"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
         (f"return 'x' * {MAX_OUTPUT_BYTES + 1}", "more than 1,000,000 bytes"),
         ("raise ValueError('x' * 5_000_000)", "ValueError: x{1000}$"),
@@ -308,7 +315,8 @@ REPORTING = tool(
 SERVER = """
 import sys
 from agents.sandbox import client as sandbox
-sandbox.call(sys.argv[1], class_name="Probe", fields={}, arguments={"port": int(sys.argv[2])}, timeout=60)
+probe = sandbox.ToolCode(source=sys.argv[1], object_name="Probe")
+sandbox.call(probe, {"port": int(sys.argv[2])}, timeout=60)
 """
 
 
@@ -417,7 +425,7 @@ seeker = {"__name__": "seeker"}
 exec(source, seeker)
 where = {"data_dir": sys.argv[1], "marker": os.environ["OPENAI_API_KEY"]}
 own = seeker["Seeker"]()._run(**where)
-tools = sandbox.call(source, class_name="Seeker", fields={}, arguments=where, timeout=30)
+tools = sandbox.call(sandbox.ToolCode(source=source, object_name="Seeker"), where, timeout=30).content
 print(json.dumps([os.getpid(), own, json.loads(tools)]))
 """
 
@@ -462,6 +470,16 @@ def test_it_describes_a_tool():
             },
             "required": ["name"],
         },
+        object_name="GreetingTool",
+        manifest={
+            "is_async": False,
+            "defaults": {"times": 1},
+            "made_when_run": [],
+            "injected": {},
+            "schema_settles": True,
+            "settings_schema": None,
+            "secrets": [],
+        },
     )
 
 
@@ -486,18 +504,24 @@ def test_a_schema_may_be_given_as_json_schema():
 
 
 REJECTED = {
-    "class X(": "not valid Python, line 1: .*class X",
+    "class X(": r"not valid Python 3\S+, which the server runs, line 1: .*class X",
     "(" * 300: "not valid Python",
-    "import no_such_package": "imports no_such_package, which is not installed on the server: install it there",
+    "import no_such_package": "no_such_package, which is not installed on the server.* one file must stand alone",
     "import no_such.part": "imports no_such, which is not installed",
-    "from json import no_such_name": "cannot import name 'no_such_name' from 'json'. Another version of json",
+    "from json import no_such_name": r"cannot import name 'no_such_name' from 'json'\. The server runs Python 3",
     "x = 1\nx / 0": "raised ZeroDivisionError in line 2: division by zero",
     "import sys; sys.exit()": "exits while it is loaded",
     "import os; os._exit(0)": r"Loading the file ended its process \(exit code 0\)",
     "import os, signal; os.kill(os.getpid(), signal.SIGABRT)": "Loading the file was killed by SIGABRT",
     "": "has no tool class: define one class derived from BaseTool",
-    "from langchain_core.tools import StructuredTool": "has no tool class",
-    tool("") + "class Other(Probe): pass\nclass Third(Probe): pass": r"several tool classes \(Other, Third\)",
+    "from langchain_core.tools import StructuredTool": "has no tool class.*@tool",
+    "from .helpers import slug": "relative import in line 1: one file must stand alone",
+    "from langchain.callbacks.manager import X": "LangChain 1 has it in langchain_core.callbacks",
+    "from langchain.agents import AgentExecutor": "LangChain 1 has it in langchain_classic.agents",
+    "import os\nKEY = os.environ['MAIL_KEY']": "reads the environment variable MAIL_KEY while it is loaded in line 2",
+    "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "Loading the file crashed Python",
+    tool("")
+    + "class Other(Probe): pass\nclass Third(Probe): pass": r"several tools \(Other \(probe\), Third .* say which",
     tool("").replace("    description:", "    key: str\n    description:"): r"without arguments \(key: Field required",
     tool("").replace("    name:", "    def __init__(self, key): pass\n    name:"): "give each of its fields a default",
     tool("").replace("    name: str = 'probe'\n", ""): "Probe has no name: add",

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from aip.core.jsonb import canonical, storable
 from hitl import approvals, doorbell, executions
 from hitl.exceptions import AlreadyClosed, UnknownRequest
-from hitl.models import ApprovalRequest, Decision, Execution, Source, Status
+from hitl.models import ENDED, ApprovalRequest, Decision, Execution, Source, Status
 from hitl.seal import seal
 from tests.hitl.calls import a_call, open_one
 
@@ -141,9 +141,16 @@ def closed_as(status: Status, by: User) -> ApprovalRequest:
 MOVES = {status: set(Status) - {Status.PENDING} if status == Status.PENDING else set() for status in Status}
 EXECUTION_MOVES = {
     Execution.NONE: {Execution.STARTED},
-    Execution.STARTED: {Execution.STARTED, Execution.FINISHED, Execution.FAILED, Execution.UNKNOWN},
+    Execution.STARTED: {
+        Execution.STARTED,
+        Execution.FINISHED,
+        Execution.FAILED,
+        Execution.NOT_RUN,
+        Execution.UNKNOWN,
+    },
     Execution.FINISHED: set(),
     Execution.FAILED: set(),
+    Execution.NOT_RUN: set(),
     Execution.UNKNOWN: set(),
 }
 
@@ -161,14 +168,12 @@ def test_a_decision_makes_exactly_the_moves_of_the_table(alice: User, before: St
     assert (moved, request.status) == (allowed, after if allowed else before)
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), list(itertools.product(Execution, [Execution.FINISHED, Execution.FAILED]))
-)
+@pytest.mark.parametrize(("before", "after"), list(itertools.product(Execution, ENDED)))
 def test_an_execution_makes_exactly_the_moves_of_the_table(alice: User, before: Execution, after: Execution) -> None:
     request = open_one()
     approve(request, alice)
     if before != Execution.NONE:
-        output = "it" if before in (Execution.FINISHED, Execution.FAILED) else None
+        output = "it" if before in ENDED else None
         ApprovalRequest.objects.filter(pk=request.pk).update(
             execution=before, execution_started_at=Now(), output=output
         )
@@ -192,6 +197,10 @@ def test_the_database_refuses_a_row_that_cannot_be(wrong: dict[str, Any]) -> Non
         ApprovalRequest.objects.filter(pk=request.pk).update(**wrong)
 
 
+# As the tree before the second version computed it.
+FIRST_SEAL = "9d247239f735313f083d03dbdfe0694606e397f0aaaf72208605d469444d6b18"
+
+
 def test_every_part_of_a_call_is_under_its_seal() -> None:
     call = a_call()
     changes: dict[str, Any] = {
@@ -202,11 +211,23 @@ def test_every_part_of_a_call_is_under_its_seal() -> None:
         "agent_id": uuid.uuid4(),
         "run_id": uuid.uuid4(),
         "checkpoint_ns": "tools:other",
+        "default_arguments": {"copies": 2},
+        "settings": {"sender": {"value": "mallory@example.com", "set_by": "run"}},
+        "packages": "2" * 64,
     }
     same = {name: getattr(call, name) for name in changes}
-    assert seal(**same) == call.seal
-    seals = {seal(**same | {name: value}) for name, value in changes.items()}
+    assert seal(version=2, **same) == call.seal
+    seals = {seal(version=2, **same | {name: value}) for name, value in changes.items()}
     assert len(seals | {call.seal}) == len(changes) + 1
+
+
+def test_a_seal_of_the_first_version_stays_what_it_was() -> None:
+    fixed = uuid.UUID(int=1)
+    call = a_call(tool_id=fixed, agent_id=fixed, run_id=fixed, checkpoint_ns="tools:x", seal_version=1)
+    assert call.seal == FIRST_SEAL
+    assert (
+        a_call(**{**vars(call), "settings": {"x": {"value": 1, "set_by": "run"}}, "packages": "2"}).seal == FIRST_SEAL
+    )
 
 
 def test_equal_arguments_have_one_spelling() -> None:
