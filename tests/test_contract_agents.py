@@ -24,17 +24,24 @@ def read(server: Live, agent: str) -> Json:
     return found
 
 
-def put(server: Live, agent: str, **body: Any) -> Json:
-    answer = server.client.put(f"/agents/{agent}", json={"name": "agent"} | body)
+def change(server: Live, method: str, agent: str, **body: Any) -> Json:
+    """What the answer says beside the whole agent: its `warnings` and `ungated`."""
+    answer = server.client.request(method, f"/agents/{agent}", json=body)
     assert answer.status_code == 200, answer.text
-    assert answer.json()["data"] == read(server, agent)
+    said: Json = answer.json()["data"]
+    now = read(server, agent)
+    assert {key: said[key] for key in now} == now
+    assert said.keys() - now.keys() == {"warnings", "ungated"}
+    return said
+
+
+def put(server: Live, agent: str, **body: Any) -> Json:
+    change(server, "PUT", agent, **{"name": "agent"} | body)
     return read(server, agent)
 
 
 def patch(server: Live, agent: str, **body: Any) -> Json:
-    answer = server.client.patch(f"/agents/{agent}", json=body)
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["data"] == read(server, agent)
+    change(server, "PATCH", agent, **body)
     return read(server, agent)
 
 
@@ -294,12 +301,136 @@ def test_4_2_an_empty_list_empties(server: Live, tools: list[Json], nothing: Any
     assert patch(server, agent, tools=nothing)["tools"] == []
 
 
-def test_4_2_agent_config_and_tool_configs_are_replaced_as_wholes(server: Live, tools: list[Json]) -> None:
+def test_4_2_agent_config_and_tool_configs_are_replaced_as_wholes_but_for_the_gates(
+    server: Live, tools: list[Json]
+) -> None:
     first, second = tools[0]["id"], tools[1]["id"]
-    agent = server.create_agent(agent_config={"own": 1, "other": {"a": 1}}, tool_configs={first: {"hitl": {}}})
+    agent = server.create_agent(agent_config={"own": 1, "other": {"a": 1}}, tool_configs={first: {"hitl": {}, "a": 1}})
     after = patch(server, agent, agent_config={"other": {"b": 2}}, tool_configs={second: {"hitl": {}}})
     assert after["agent_config"] == {"other": {"b": 2}, "lm_provider": "rehearsal", "lm_name": "default"}
-    assert after["tool_configs"] == {second: {"hitl": {}}}
+    assert after["tool_configs"] == {first: {"hitl": {}}, second: {"hitl": {}}}
+
+
+# Gates do not fall off by accident
+
+
+GATED = {"hitl_enabled": True}
+
+
+@pytest.fixture
+def gated(server: Live, tools: list[Json]) -> str:
+    """An agent with two tools, of which the first is gated."""
+    first, second = tools[0]["id"], tools[1]["id"]
+    config = {first: {"hitl": {"timeout_seconds": 30}, "timeout_seconds": 5}, second: {"timeout_seconds": 6}}
+    return server.create_agent(tools=[first, second], agent_config=GATED | OPENAI, tool_configs=config)
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ({"agent_config": OPENAI}, {"timeout_seconds": 5}),
+        ({"agent_config": {}}, {"timeout_seconds": 5}),
+        ({"agent_config": None}, {"timeout_seconds": 5}),
+        ({"tool_configs": {0: {"timeout_seconds": 9}}}, {"timeout_seconds": 9}),
+        ({"tool_configs": {0: {}}}, {}),
+        ({"tool_configs": {1: {}}}, {}),
+        ({"tool_configs": {}}, {}),
+        ({"tool_configs": None}, {}),
+        ({"language_model_id": None, "description": "x"}, {"timeout_seconds": 5}),
+    ],
+    ids=repr,
+)
+def test_a_patch_that_does_not_speak_of_a_gate_keeps_it(
+    server: Live, tools: list[Json], gated: str, body: Json, kept: Json
+) -> None:
+    if configs := body.get("tool_configs"):
+        body = {"tool_configs": {tools[number]["id"]: entry for number, entry in configs.items()}}
+    said = change(server, "PATCH", gated, **body)
+    assert said["agent_config"]["hitl_enabled"] is True
+    assert said["tool_configs"][tools[0]["id"]] == {"hitl": {"timeout_seconds": 30}} | kept
+    assert (said["warnings"], said["ungated"]) == ([], [tools[1]["name"]])
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [({"hitl": None}, "These gates were removed: "), (None, "These gates were removed: ")],
+)
+def test_a_patch_takes_a_gate_by_null_and_says_so(
+    server: Live, tools: list[Json], gated: str, entry: Any, words: str
+) -> None:
+    said = change(server, "PATCH", gated, tool_configs={tools[0]["id"]: entry})
+    assert said["tool_configs"] == {tools[0]["id"]: entry}
+    assert said["ungated"] == [tools[0]["name"], tools[1]["name"]]
+    (warning,) = said["warnings"]
+    assert warning.startswith(f"{words}tool_configs.{tools[0]['id']}.hitl ({tools[0]['name']}).")
+
+
+def test_a_patch_takes_the_master_switch_by_false_and_says_so(server: Live, tools: list[Json], gated: str) -> None:
+    said = change(server, "PATCH", gated, agent_config={"hitl_enabled": False})
+    assert said["agent_config"]["hitl_enabled"] is False
+    assert said["ungated"] == [tools[0]["name"], tools[1]["name"]]
+    assert "agent_config.hitl_enabled was true" in said["warnings"][0]
+    assert tools[0]["name"] in said["warnings"][1]
+
+
+def test_a_put_replaces_the_gates_and_says_so(server: Live, tools: list[Json], gated: str) -> None:
+    said = change(server, "PUT", gated, name="agent", tools=[tools[0]["id"]])
+    assert (said["tool_configs"], "hitl_enabled" in said["agent_config"]) == ({}, False)
+    assert said["ungated"] == [tools[0]["name"]]
+    assert "agent_config.hitl_enabled was true" in said["warnings"][0]
+    assert f"tool_configs.{tools[0]['id']}.hitl ({tools[0]['name']})" in said["warnings"][1]
+
+
+def test_a_gate_without_the_master_switch_is_taken_and_named(server: Live, tools: list[Json]) -> None:
+    tool = tools[0]
+    body = {"name": "agent", "tools": [tool["id"]], "tool_configs": {tool["id"]: {"hitl": {}}}}
+    answer = server.client.post("/agents/", json=body)
+    assert answer.status_code == 201
+    said = answer.json()["data"]
+    assert said["ungated"] == [tool["name"]]
+    (warning,) = said["warnings"]
+    assert "without agent_config.hitl_enabled: true" in warning
+    assert tool["name"] in warning
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"agent_config": {"hitl_enable": True}}, "agent_config.hitl_enable is not read: write agent_config.hitl_en"),
+        ({"agent_config": {"hitlEnabled": True}}, "write agent_config.hitl_enabled."),
+        ({"agent_config": {"enable_hitl": True}}, "write agent_config.hitl_enabled and tool_configs.<tool id>.hitl."),
+        ({"agent_config": {"lm_names": "x"}}, "write agent_config.lm_name."),
+        ({"agent_config": {"tool_configs": {}}}, "agent_config.tool_configs is not read: write tool_configs."),
+        ({"hitl_enabled": True}, "hitl_enabled is not read: write agent_config.hitl_enabled."),
+        ({"hitl": {}}, "write tool_configs.<tool id>.hitl."),
+        ({"toolConfigs": {}}, "toolConfigs is not read: write tool_configs."),
+        ({"tool_config": {}}, "write tool_configs."),
+        ({"agentConfig": {}}, "write agent_config."),
+        ({"tool_configs": {UNKNOWN: {"hitl_enabled": True}}}, "write agent_config.hitl_enabled."),
+        ({"tool_configs": {UNKNOWN: {"hitls": {}}}}, f"write tool_configs.{UNKNOWN}.hitl."),
+        ({"tool_configs": {UNKNOWN: {"hitl": {"timeoutSeconds": 1}}}}, f"{UNKNOWN}.hitl.timeout_seconds."),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_keys_that_are_close_to_known_ones_are_named(server: Live, method: str, body: Json, words: str) -> None:
+    path = "/agents/" if method == "POST" else f"/agents/{server.create_agent()}"
+    answer = server.client.request(method, path, json={"name": "agent"} | body)
+    assert answer.status_code in (200, 201), answer.text
+    assert words in answer.json()["data"]["warnings"][0]
+
+
+def test_keys_of_others_are_not_named(server: Live) -> None:
+    config = {"own": 1, "memory": "x", "planning": True, "timeout": 5, "max_steps": 3, "k" * 60: 1}
+    body = {"name": "agent", "account_id": "x", "unknown": 1, "timeout": 7, "model": "x", "agent_config": config}
+    said = server.client.post("/agents/", json=body | {"tool_configs": {UNKNOWN: {"sender": "x", "bcc": "y"}}})
+    assert said.json()["data"]["warnings"] == []
+
+
+def test_many_keys_that_are_close_cost_little(server: Live) -> None:
+    keys = {f"hitl_enabled{number}": 1 for number in range(100_000)}
+    answer = server.client.post("/agents/", json={"name": "agent"} | keys, timeout=10)
+    assert len(answer.json()["data"]["warnings"]) == 20
 
 
 # 4.2 DELETE, 5 POST /agents/{id}/restore

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents.catalog import configs, model_choice, model_names, names, subagents
+from agents.catalog import configs, gates, model_choice, model_names, names, subagents
 from agents.catalog import tools as tool_catalog
 from agents.models import Agent, Tool
 from aip.core.fields import MAX_TEXT, Object, ShortList, StrictText, checked
@@ -55,6 +55,20 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
             return config
         model = model_names.of_agent(config, None)
         return {**config, "lm_provider": model.provider, "lm_name": model.name}
+
+
+class WrittenAgentSerializer(AgentSerializer):
+    """An agent in the answer to who made or changed it, with what may not have been meant."""
+
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="Gates that were removed or have no effect, keys that are misspelt"
+    )
+    ungated = serializers.ListField(
+        child=serializers.CharField(), help_text="The tools that run unasked, by the names that the model calls"
+    )
+
+    class Meta(AgentSerializer.Meta):
+        fields = [*AgentSerializer.Meta.fields, "warnings", "ungated"]
 
 
 class AgentInputSerializer(serializers.Serializer[Any]):
@@ -116,6 +130,8 @@ class AgentInputSerializer(serializers.Serializer[Any]):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         checked(self._check_names, attrs)
         checked(lambda data: model_choice.normalize(data, self.instance, partial=self.partial), attrs)
+        if self.partial and self.instance is not None:
+            gates.keep(attrs, self.instance)
         return attrs
 
     def _check_names(self, attrs: dict[str, Any]) -> None:

@@ -1,22 +1,38 @@
 """REST for agents. A view checks, calls one verb, and renders."""
 
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents.api.agent_serializers import AgentInputSerializer, AgentSerializer
+from agents.api.agent_serializers import AgentInputSerializer, AgentSerializer, WrittenAgentSerializer
 from agents.api.envelope import envelope, paging
+from agents.api.misspelt_keys import misspelt
 from agents.api.query_serializers import METADATA_FILTER, AgentQuery
 from agents.catalog import agents as agent_catalog
+from agents.catalog import gates
 from agents.models import Agent
 from aip.core import openapi
 
 
 def _enveloped(agent: Agent, message: str = "ok") -> dict[str, Any]:
     return envelope(AgentSerializer(agent, context={"account_id": agent_catalog.account_id()}).data, message)
+
+
+def _written(request: Request, message: str, after: Agent, *, before: Agent | None = None) -> dict[str, Any]:
+    """The answer to a change, with what may not have been meant. `before` is the agent as it was."""
+    tools = gates.tools_of(after)
+    answer = _enveloped(after, message)
+    answer["data"] |= {
+        "warnings": [
+            *misspelt(cast(dict[str, Any], request.data), AgentInputSerializer().fields),
+            *gates.warnings(before, after, tools),
+        ],
+        "ungated": gates.ungated(after, tools),
+    }
+    return answer
 
 
 class AgentList(APIView):
@@ -46,15 +62,16 @@ class AgentList(APIView):
         operation_id="agents_create",
         tags=["agents"],
         request=AgentInputSerializer,
-        responses={201: openapi.single(AgentSerializer), **openapi.errors(400, 401, 413, 415)},
+        responses={201: openapi.single(WrittenAgentSerializer), **openapi.errors(400, 401, 413, 415)},
     )
     def post(self, request: Request) -> Response:
-        """Create an agent."""
+        """Create an agent. `ungated` names its tools that run unasked, `warnings` what may not have been meant."""
         serializer = AgentInputSerializer(data=request.data)
         with agent_catalog.account_locked():
             serializer.is_valid(raise_exception=True)
             agent = agent_catalog.create(**serializer.fields_of_agent())
-        return Response(_enveloped(agent, "Agent created"), status=201)
+            answer = _written(request, "Agent created", agent)
+        return Response(answer, status=201)
 
 
 class AgentDetail(APIView):
@@ -78,13 +95,13 @@ class AgentDetail(APIView):
         operation_id="agents_replace",
         tags=["agents"],
         request=AgentInputSerializer,
-        responses={200: openapi.single(AgentSerializer), **openapi.errors(400, 401, 404, 413, 415)},
+        responses={200: openapi.single(WrittenAgentSerializer), **openapi.errors(400, 401, 404, 413, 415)},
     )
     def put(self, request: Request, agent_id: str) -> Response:
         """Replace an agent for its later runs; a field that is left out is as for an agent that was created without.
 
-        A model that is named by `provider` and `model_name` comes back in `agent_config`, and keeps the
-        `lm_base_url` that it had.
+        What may not have been meant, such as a gate that is gone, is named in `warnings`. A model that is named by
+        `provider` and `model_name` comes back in `agent_config`, and keeps the `lm_base_url` that it had.
         """
         return self._change(request, agent_id, partial=False)
 
@@ -92,22 +109,24 @@ class AgentDetail(APIView):
         operation_id="agents_update",
         tags=["agents"],
         request=AgentInputSerializer,
-        responses={200: openapi.single(AgentSerializer), **openapi.errors(400, 401, 404, 413, 415)},
+        responses={200: openapi.single(WrittenAgentSerializer), **openapi.errors(400, 401, 404, 413, 415)},
     )
     def patch(self, request: Request, agent_id: str) -> Response:
         """Change the fields that are sent, for later runs; `null` clears one, `[]` empties a list.
 
-        `agent_config` and `tool_configs` are replaced as wholes; the model stays where the request names none.
+        `agent_config` and `tool_configs` are replaced as wholes, but for the gates: `hitl_enabled` and a tool's
+        `hitl` stay until they are sent as `false` and `null`. The model stays where the request names none.
         """
         return self._change(request, agent_id, partial=True)
 
     def _change(self, request: Request, agent_id: str, *, partial: bool) -> Response:
         data = request.data
-        with agent_catalog.editing(agent_id) as agent:
-            serializer = AgentInputSerializer(agent, data=data, partial=partial)
+        with agent_catalog.editing(agent_id) as before:
+            serializer = AgentInputSerializer(before, data=data, partial=partial)
             serializer.is_valid(raise_exception=True)
-            agent = agent_catalog.change(agent, **serializer.fields_of_agent())
-        return Response(_enveloped(agent, "Agent updated"))
+            after = agent_catalog.change(before, **serializer.fields_of_agent())
+            answer = _written(request, "Agent updated", after, before=before)
+        return Response(answer)
 
     @extend_schema(
         operation_id="agents_delete",

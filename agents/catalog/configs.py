@@ -6,6 +6,7 @@ from uuid import UUID
 from django.conf import settings
 
 from agents.catalog.model_names import HYPERPARAMETERS
+from agents.models import Gate
 from aip.core.exceptions import Invalid
 from aip.core.ids import is_uuid
 
@@ -135,9 +136,22 @@ def merged(stored: Any, override: Any) -> Any:
     return override
 
 
-def hitl_timeout(agent_config: Config, tool_config: Config) -> float | None:
-    """Seconds for which a call of the tool waits for a decision; None if it runs without asking."""
-    hitl = tool_config.get("hitl")
-    if agent_config.get("hitl_enabled") is not True or not isinstance(hitl, dict):
+def is_gated(agent_config: Config, tool_config: Config | None) -> bool:
+    """Whether the agent has the tool's calls wait for a person (contract 3.5)."""
+    return agent_config.get("hitl_enabled") is True and has_gate(tool_config)
+
+
+def has_gate(tool_config: Any) -> bool:
+    """Whether an entry of `tool_configs` has a gate, whatever the agent's master switch says."""
+    return isinstance(tool_config, dict) and isinstance(tool_config.get("hitl"), dict)
+
+
+def hitl_timeout(agent_config: Config, tool_config: Config, gate: str) -> float | None:
+    """Seconds for which a call of the tool waits for a decision; None if it runs without asking.
+
+    `gate` is the tool's own: with `ask` it waits, whatever agent and run say.
+    """
+    if gate != Gate.ASK and not is_gated(agent_config, tool_config):
         return None
+    hitl = tool_config.get("hitl") or {}
     return max(float(hitl.get("timeout_seconds", settings.HITL_DEFAULT_TIMEOUT_SECONDS)), MIN_HITL_TIMEOUT_SECONDS)

@@ -114,7 +114,7 @@ def _freeze_tool(tool: Tool, agent_config: dict[str, Any], config: dict[str, Any
         args_schema=version.args_schema,
         fields=fields,
         settings=tool_settings.record(covered, by_run=by_run, secrets=version.manifest.get("secrets", [])),
-        hitl_timeout_seconds=configs.hitl_timeout(agent_config, config),
+        hitl_timeout_seconds=configs.hitl_timeout(agent_config, config, tool.gate),
         timeout_seconds=config.get("timeout_seconds", configs.TOOL_TIMEOUT_SECONDS),
         idempotent=config.get("idempotent", False),
         destructive=config.get("destructive", False),
