@@ -32,7 +32,10 @@ class Gate(models.TextChoices):
 
 
 class Tool(models.Model):
-    """A tool under the name that its uploader gave it. `agents.catalog.tools` writes it."""
+    """A tool under the name that its uploader gave it. `agents.catalog.tools` writes it.
+
+    Native tools come with the server: `agents.catalog.native` writes them.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=255)
@@ -40,6 +43,7 @@ class Tool(models.Model):
     version = models.CharField(max_length=50, default="1.0")
     description = models.TextField(blank=True)
     tags = models.JSONField(default=list)
+    is_native = models.BooleanField(default=False, db_default=False, help_text="It comes with the server")
     gate = models.CharField(max_length=10, choices=Gate, default=Gate.AGENT, db_default=Gate.AGENT)
     current = models.OneToOneField("ToolVersion", on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
@@ -50,8 +54,10 @@ class Tool(models.Model):
         constraints = [
             # Also serves the look-up of a name at upload.
             models.UniqueConstraint(
-                fields=["name"], condition=Q(deleted_at__isnull=True), name="one_living_tool_per_name"
+                fields=["name"], condition=Q(deleted_at__isnull=True, is_native=False), name="one_living_tool_per_name"
             ),
+            # They are in no account, so an uploaded tool may have the same name.
+            models.UniqueConstraint(fields=["name"], condition=Q(is_native=True), name="one_native_tool_per_name"),
             models.CheckConstraint(condition=Q(gate__in=Gate.values), name="tool_gate_known"),
         ]
         # GET /tools/ lists them all, newest first.

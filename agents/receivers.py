@@ -10,7 +10,7 @@ from celery.signals import worker_init, worker_ready, worker_shutdown, worker_sh
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 
-from agents.catalog import agents, tools
+from agents.catalog import agents, native, tools
 from agents.runs import argument_checks, broker, lifecycle, worker
 from hitl import argument_check
 from hitl.console import precedents
@@ -39,6 +39,7 @@ def connect(app: AppConfig) -> None:
     precedents.register(tools.source_of)
     post_migrate.connect(_make_checkpoint_tables, sender=app)
     post_migrate.connect(agents.make_installation, sender=app)
+    post_migrate.connect(native.install, sender=app)
     worker_init.connect(_load_langchain)
     worker_ready.connect(worker.on_ready)
     worker_shutting_down.connect(worker.on_shutting_down)

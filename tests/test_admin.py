@@ -79,7 +79,7 @@ def test_the_superuser_changes_nothing_either(admin_client: Client) -> None:
     for url in pages()[len(LISTS) :]:
         assert admin_client.post(url, {"name": "changed"}).status_code == 403
         assert admin_client.post(url.replace("change", "delete"), {"post": "yes"}).status_code == 403
-    assert Agent.objects.count() == Tool.objects.count() == Run.objects.count() == 1
+    assert Agent.objects.count() == Tool.objects.filter(is_native=False).count() == Run.objects.count() == 1
 
 
 def test_a_stranger_gets_the_login_page_and_staff_without_permission_a_refusal(client: Client) -> None:
@@ -141,8 +141,8 @@ def test_a_runs_page_names_the_files_that_came_with_it(viewer: Client) -> None:
 
 def test_a_deleted_tool_is_shown_as_deleted_and_no_more_at_its_agents(viewer: Client) -> None:
     make_rows(1)
-    agent, tool = Agent.objects.get(), Tool.objects.get()
-    Tool.objects.update(name="the tool")
+    agent, tool = Agent.objects.get(), Tool.objects.get(is_native=False)
+    Tool.objects.filter(pk=tool.pk).update(name="the tool")
     agents = [reverse("admin:agents_agent_changelist"), reverse("admin:agents_agent_change", args=[agent.pk])]
     assert all("the tool" in viewer.get(url).text for url in agents)
     tool_catalog.delete(str(tool.pk))
@@ -169,6 +169,24 @@ def test_a_run_is_cancelled_by_its_button_once_and_only_by_who_may(viewer: Clien
     again = admin_client.post(cancel_of(run), follow=True)
     assert "This run has ended already. It was cancelled at " in again.text
     assert admin_client.post(reverse("admin:agents_run_cancel", args=[uuid.uuid4()])).status_code == 404
+
+
+def test_a_tools_gate_is_set_by_its_button_and_only_by_who_may_change_it(viewer: Client, admin_client: Client) -> None:
+    make_rows(1)
+    tool = Tool.objects.get(is_native=False)
+    page = reverse("admin:agents_tool_change", args=[tool.pk])
+    url = reverse("admin:agents_tool_gate", args=[tool.pk])
+    assert url not in viewer.get(page).text
+    assert viewer.post(url, {"gate": "ask"}).status_code == 403
+    assert admin_client.get(url).status_code == 405
+    for gate, words in [("ask", "always"), ("agent", "as its agent says")]:
+        assert f'value="{gate}"' in admin_client.get(page).text
+        assert f"wait for a person {words}." in admin_client.post(url, {"gate": gate}, follow=True).text
+        tool.refresh_from_db()
+        assert tool.gate == gate
+    assert admin_client.post(url, {"gate": "no"}).status_code == 400
+    tool_catalog.delete(str(tool.pk))
+    assert url not in admin_client.get(page).text
 
 
 def test_a_cancellation_needs_the_forms_token() -> None:

@@ -225,8 +225,9 @@ def test_3_1_the_account_is_one_and_the_same_everywhere(server: Live, greeter: J
     """Trap 7: a tool without an account is taken for a shared one."""
     server.create_agent(name="for its account")
     paths = ("/agents/", "/tools/")
-    accounts = {thing["account_id"] for path in paths for thing in server.client.get(path).json()["data"]}
-    assert accounts == {greeter["account_id"]}
+    things = [thing for path in paths for thing in server.client.get(path).json()["data"]]
+    assert {thing["account_id"] for thing in things if thing.get("tool_type") != "native"} == {greeter["account_id"]}
+    assert {thing["account_id"] for thing in things if thing.get("tool_type") == "native"} == {None}
     UUID(greeter["account_id"])
 
 

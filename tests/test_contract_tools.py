@@ -1,10 +1,13 @@
 """The wire contract of the published client, section 4.3: tools after their first upload."""
 
+import re
 from typing import Any
 
 import httpx
 import pytest
 
+from agents.catalog import native
+from agents.catalog import tools as tool_catalog
 from tests.live import Live
 from tests.test_contract import UNKNOWN_TOOL, is_error, moment, source
 
@@ -24,7 +27,7 @@ def upload_again(server: Live, tool: Json, code: bytes, **form: str) -> httpx.Re
 
 @pytest.fixture
 def tool(server: Live) -> Json:
-    made: Json = server.upload(source("tools_greeter"), name="tools_greeter", version="1.5", tags="a,b")
+    made: Json = server.upload(source("tools_greeter"), name="tools_greeter", version="1.5", tags="a,b", gate="agent")
     return made
 
 
@@ -242,3 +245,137 @@ def test_4_3_an_unknown_id_is_404(server: Live, tool_id: str) -> None:
     is_error(server.client.put(f"/tools/{tool_id}", json={}), 404)
     is_error(server.client.delete(f"/tools/{tool_id}"), 404)
     is_error(server.client.put(f"/tools/{tool_id}/upload", files={"file": ("t.py", source("tools_x"))}), 404)
+
+
+# A tool's own gate
+
+
+def gated_by(server: Live, tool: Json) -> str:
+    """An agent that gates the tool."""
+    agent: str = server.create_agent(
+        tools=[tool["id"]], agent_config={"hitl_enabled": True}, tool_configs={tool["id"]: {"hitl": {}}}
+    )
+    return agent
+
+
+def upload_anew(server: Live, name: str, **form: str) -> Json:
+    answer = server.client.post("/tools/upload", files={"file": ("t.py", source(name))}, data=form)
+    assert answer.status_code == 200, answer.text
+    found: Json = answer.json()
+    return found
+
+
+def test_a_gate_is_set_at_upload_by_put_and_by_a_new_file(server: Live, tool: Json) -> None:
+    assert tool["gate"] == "agent"
+    asking = server.upload(source("tools_asking"), name="tools_asking", gate="ask")
+    assert asking["gate"] == read(server, asking)["gate"] == "ask"
+    path = f"/tools/{asking['id']}"
+    for body, gate in [({"version": "2"}, "ask"), ({"gate": None}, "ask"), ({"gate": "agent"}, "agent")]:
+        assert server.client.put(path, json=body).json()["data"]["gate"] == gate
+    for form, gate in [({"gate": "ask"}, "ask"), ({}, "ask"), ({"gate": "agent"}, "agent")]:
+        assert upload_again(server, asking, source("tools_asking"), **form).json()["data"]["gate"] == gate
+
+
+@pytest.mark.parametrize("gate", ["Ask", "always", "no"])
+def test_a_gate_that_does_not_exist_is_400_and_changes_nothing(server: Live, tool: Json, gate: str) -> None:
+    words = "gate: This must be one of: agent, ask."
+    assert words in is_error(server.client.put(f"/tools/{tool['id']}", json={"gate": gate}), 400)
+    assert words in is_error(upload_again(server, tool, source("tools_greeter"), gate=gate), 400)
+    files = {"file": ("t.py", source("tools_new"))}
+    assert words in is_error(server.client.post("/tools/upload", files=files, data={"gate": gate}), 400)
+    assert read(server, tool) == tool
+    for value in (True, 7, [], {}, ""):
+        assert words in is_error(server.client.put(f"/tools/{tool['id']}", json={"gate": value}), 400)
+
+
+def test_a_tool_that_always_asks_waits_whatever_agent_and_run_say(server: Live) -> None:
+    tool = server.upload(source("tools_always"), name="tools_always", gate="ask")
+    agent = server.create_agent(tools=[tool["id"]])
+    off = {"agent_config": {"hitl_enabled": False}, "tool_configs": {tool["id"]: {"hitl": None}}}
+    stream = server.run(agent, "Bob", runtime_config=off)
+    (asked,) = stream.await_pending()
+    assert asked["hitl"]["timeout_seconds"] == 300
+    assert server.decide(asked["hitl"]["request_id"], "rejected").status_code == 200
+    stream.finish()
+
+
+@pytest.mark.parametrize("taken_first", [False, True])
+def test_a_tool_that_replaces_a_deleted_one_that_was_gated_asks_and_says_so(
+    server: Live, tool: Json, taken_first: bool
+) -> None:
+    agent = gated_by(server, tool)
+    if taken_first:
+        server.client.patch(f"/agents/{agent}", json={"tools": []})
+    server.client.delete(f"/tools/{tool['id']}")
+    said = upload_anew(server, "tools_greeter", name="tools_greeter")
+    new = said["data"]
+    assert new["gate"] == "ask"
+    assert f'PUT /tools/{new["id"]} with {{"gate": "agent"}}' in said["message"]
+    # The gate is passed on until somebody takes it off.
+    server.client.delete(f"/agents/{agent}")
+    server.client.delete(f"/tools/{new['id']}")
+    assert upload_anew(server, "tools_greeter")["data"]["gate"] == "ask"
+
+
+def test_a_replacement_starts_as_usual_where_no_living_agent_gated_the_old_one_or_the_upload_says_so(
+    server: Live,
+) -> None:
+    first = upload_anew(server, "tools_replaced")["data"]
+    server.client.delete(f"/agents/{gated_by(server, first)}")
+    server.create_agent(tools=[first["id"]], tool_configs={first["id"]: {"timeout_seconds": 5}})
+    server.client.delete(f"/tools/{first['id']}")
+    said = upload_anew(server, "tools_replaced")
+    assert (said["data"]["gate"], said["message"]) == ("agent", "Tool uploaded")
+    gated_by(server, said["data"])
+    server.client.delete(f"/tools/{said['data']['id']}")
+    assert upload_anew(server, "tools_replaced", gate="agent")["data"]["gate"] == "agent"
+
+
+# Native tools
+
+
+@pytest.fixture
+def time_tool(server: Live) -> Json:
+    (found,) = server.client.get("/tools/", params={"type": "native"}).json()["data"]
+    assert found in server.client.get("/tools/").json()["data"]
+    assert found not in server.client.get("/tools/", params={"type": "custom"}).json()["data"]
+    time: Json = found
+    return time
+
+
+def test_4_3_the_native_tool_is_listed_and_read(server: Live, time_tool: Json) -> None:
+    assert (time_tool["name"], time_tool["tool_type"], time_tool["account_id"]) == ("time_tool", "native", None)
+    assert read(server, time_tool) == time_tool
+    script = server.client.get(f"/tools/{time_tool['id']}/script").json()["data"]["script"]
+    assert script == time_tool["tool_script"]
+
+
+def test_4_3_the_native_tool_is_not_changed_or_deleted_apart_from_its_gate(server: Live, time_tool: Json) -> None:
+    path = f"/tools/{time_tool['id']}"
+    for answer in (
+        server.client.put(path, json={"description": "x"}),
+        server.client.put(path, json={"gate": "ask", "name": "x"}),
+        upload_again(server, time_tool, source("tools_greeter")),
+        server.client.delete(path),
+    ):
+        assert "'time_tool' comes with the server" in is_error(answer, 409)
+    assert read(server, time_tool) == time_tool
+    assert server.client.put(path, json={}).json()["data"] == time_tool
+    for gate in ("ask", "agent"):
+        assert server.client.put(path, json={"gate": gate}).json()["data"]["gate"] == gate
+
+
+def test_4_3_the_native_tool_runs_and_its_name_is_free_for_an_upload(server: Live, time_tool: Json) -> None:
+    agent = server.create_agent(tools=[time_tool["id"]])
+    assert re.search(r"time_tool: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", server.run(agent, "UTC").finish()["content"])
+    answer = server.run(agent, "Nowhere/Atlantis").finish()["content"]
+    assert "no time zone" in answer or "+00:00" in answer
+    own = server.upload(source("time_tool"), name="time_tool")
+    assert own["id"] != time_tool["id"]
+    assert server.client.delete(f"/tools/{own['id']}").status_code == 204
+
+
+def test_4_3_the_native_tool_is_what_an_upload_of_its_file_would_be() -> None:
+    fields = native.shipped("time_tool")
+    learned = tool_catalog.describe(fields["source"].encode(), fields["file_name"], object_name=None, names=[])
+    assert {name: getattr(learned, name) for name in fields} == fields

@@ -65,11 +65,11 @@ def test_thirty_rows_cost_as_many_statements_as_one(
     add(0)
     agent_catalog.account_id()
     with CaptureQueriesContext(connection) as one:
-        assert rows() == 1
+        first = rows()
     for number in range(1, 30):
         add(number)
     with django_assert_num_queries(len(one)):
-        assert rows() == 30
+        assert rows() == first + 29
     assert len(one) <= 6
 
 

@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator
 from typing import Any, TypedDict
+from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Prefetch, Q, QuerySet
 from django.db.models.fields.json import KT
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 
-from agents.models import Agent, AgentTool, Tool
+from agents.catalog import tools as tool_catalog
+from agents.models import Agent, AgentTool, Gate, Tool
 from aip.core.admin_pages import (
     Panel,
     ReadOnlyAdmin,
@@ -27,6 +33,9 @@ from aip.core.admin_pages import (
     when,
 )
 from aip.core.annotated import WithAnnotations
+from aip.core.exceptions import DomainError
+
+CHANGE_TOOL = "agents.change_tool"
 
 
 class AgentColumns(TypedDict):
@@ -102,20 +111,22 @@ class AgentAdmin(ReadOnlyAdmin):
 
 @admin.register(Tool)
 class ToolAdmin(ReadOnlyAdmin):
-    list_display = ["title", "call_name", "summary", "alive", "created"]
-    list_filter = [LivingFilter, "created_at"]
+    change_form_template = "admin/tool.html"
+    list_display = ["title", "call_name", "summary", "asks", "alive", "created"]
+    list_filter = [LivingFilter, "gate", "created_at"]
     list_select_related = ["current"]
     search_fields = ["name"]
     search_help_text = "Name or id"
     ordering = ["-created_at"]
     fieldsets = [
-        (None, {"fields": ["title", "key", "summary", "alive", "created"]}),
+        (None, {"fields": ["title", "key", "summary", "asks", "alive", "created"]}),
         ("Current version", {"fields": ["call_name", "class_name", "file_name", "digest", "uploaded"]}),
     ]
 
     title = column("name", lambda t: cut(t.name))
     key = column("id", lambda t: t.pk)
     summary = column("description", lambda t: cut(t.description))
+    asks = column("waits for a person", lambda t: t.get_gate_display())
     alive = column("state", alive)
     created = column("created", lambda t: when(t.created_at), ordering="created_at")
     call_name = column("called by the model as", lambda t: cut(t.current.tool_name))
@@ -127,6 +138,32 @@ class ToolAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tool]:
         tools: QuerySet[Tool] = super().get_queryset(request)
         return tools.select_related("current").defer("current__source", "current__args_schema", "current__description")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_POST(self.set_gate))
+        return [path("<uuid:tool_id>/gate/", view, name="agents_tool_gate"), *super().get_urls()]
+
+    def set_gate(self, request: HttpRequest, tool_id: UUID) -> HttpResponse:
+        if not request.user.has_perm(CHANGE_TOOL):
+            raise PermissionDenied("You may look at tools, but not change them. Ask an administrator.")
+        gate = request.POST.get("gate", "")
+        if gate not in Gate.values:
+            raise BadRequest(f"There is no gate {gate!r}.")
+        try:
+            tool_catalog.change(str(tool_id), gate=gate)
+        except DomainError as e:
+            messages.error(request, str(e))
+        else:
+            messages.success(request, f"From the next run on its calls wait for a person {Gate(gate).label}.")
+        return redirect("admin:agents_tool_change", tool_id)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
+    ) -> HttpResponse:
+        may = obj is not None and obj.deleted_at is None and request.user.has_perm(CHANGE_TOOL)
+        context["gate_url"] = reverse("admin:agents_tool_gate", args=[obj.pk]) if may else ""
+        context["gate"] = Gate.AGENT if may and obj.gate == Gate.ASK else Gate.ASK
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
 
     def found(self, term: str) -> Q:
         return has_id(term) | Q(name__icontains=term)

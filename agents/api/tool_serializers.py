@@ -5,10 +5,25 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents.models import Tool
+from agents.models import Gate, Tool
 from aip.core.fields import MAX_TEXT, File, StrictText
 
+CUSTOM, NATIVE = "custom", "native"
 MAX_TAGS = 10_000  # characters
+
+
+class GateField(serializers.ChoiceField):
+    """Whether a tool's calls always wait for a person."""
+
+    default_error_messages = {"invalid_choice": f"This must be one of: {', '.join(Gate.values)}."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            Gate.choices,
+            required=False,
+            help_text="`ask`: each call waits for a person; `agent`: where its agent says so",
+            **kwargs,
+        )
 
 
 class ToolSerializer(serializers.ModelSerializer[Tool]):
@@ -21,15 +36,15 @@ class ToolSerializer(serializers.ModelSerializer[Tool]):
     class Meta:
         model = Tool
         fields = [
-            "id", "name", "account_id", "tool_type", "framework", "version", "description", "tags",
+            "id", "name", "account_id", "tool_type", "framework", "version", "description", "tags", "gate",
             "tool_file", "tool_script", "plugin_class_name", "created_at", "updated_at",
         ]  # fmt: skip
 
-    def get_account_id(self, tool: Tool) -> str:
-        return str(self.context["account_id"])
+    def get_account_id(self, tool: Tool) -> str | None:
+        return None if tool.is_native else str(self.context["account_id"])
 
     def get_tool_type(self, tool: Tool) -> str:
-        return "custom"
+        return NATIVE if tool.is_native else CUSTOM
 
 
 class ToolUploadSerializer(serializers.Serializer[Any]):
@@ -50,6 +65,8 @@ class ToolUploadSerializer(serializers.Serializer[Any]):
         max_length=255,
         help_text="Which tool of the file, where it has several: its variable, its class or its own name",
     )
+
+    gate = GateField()
 
     def validate_tags(self, value: str) -> list[str]:
         return _tags(value)
@@ -90,6 +107,7 @@ class ToolInputSerializer(serializers.Serializer[Any]):
         required=False, allow_blank=True, allow_null=True, max_length=MAX_TEXT, help_text="Empty: the class's own"
     )
     tags = Tags(required=False, allow_null=True, help_text="Comma-separated")
+    gate = GateField(allow_null=True)
 
     def fields_of_tool(self) -> dict[str, Any]:
         """The arguments of the catalog's `change`."""

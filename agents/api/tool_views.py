@@ -11,6 +11,8 @@ from rest_framework.views import APIView
 from agents.api.envelope import envelope
 from agents.api.query_serializers import ToolQuery
 from agents.api.tool_serializers import (
+    CUSTOM,
+    NATIVE,
     ToolInputSerializer,
     ToolReuploadSerializer,
     ToolScriptSerializer,
@@ -19,9 +21,14 @@ from agents.api.tool_serializers import (
 )
 from agents.catalog import agents as agent_catalog
 from agents.catalog import tools as tool_catalog
-from agents.models import Tool
+from agents.models import Gate, Tool
 from aip.core import openapi
 from aip.core.exceptions import Invalid, NotFound
+
+REPLACES = (
+    "Calls of a deleted tool of this name waited for a person, so each call of this one waits too: its gate is 'ask'. "
+    'To have it wait only where its agents say so: PUT /tools/{tool.pk} with {{"gate": "agent"}}.'
+)
 
 
 def _response(tool: Tool, message: str = "ok") -> Response:
@@ -59,11 +66,12 @@ class ToolList(APIView):
         responses={200: openapi.listing(ToolSerializer), **openapi.errors(400, 401)},
     )
     def get(self, request: Request) -> Response:
-        """All tools, newest first."""
-        tools = tool_catalog.all_living()
-        found = tools if ToolQuery.read(request.query_params).get("type", "custom") == "custom" else tools.none()
+        """All tools, newest first; those of the type `native` come with the server."""
+        tools, kind = tool_catalog.all_living(), ToolQuery.read(request.query_params).get("type")
+        if kind:
+            tools = tools.filter(is_native=kind == NATIVE) if kind in (CUSTOM, NATIVE) else tools.none()
         return Response(
-            envelope(ToolSerializer(found, many=True, context={"account_id": agent_catalog.account_id()}).data)
+            envelope(ToolSerializer(tools, many=True, context={"account_id": agent_catalog.account_id()}).data)
         )
 
     @extend_schema(exclude=True)
@@ -84,13 +92,16 @@ class ToolUpload(APIView):
     def post(self, request: Request) -> Response:
         """Upload a Python file with a LangChain tool: a class, a function of `@tool`, or an object.
 
-        `object` says which one, where the file has several; without it `name` does, by the tool's own name.
+        `object` says which one, where the file has several; without it `name` does, by the tool's own name. A tool that
+        replaces a deleted one whose calls waited for a person starts with the gate `ask`; `message` says so.
         """
         form = _uploaded(request, ToolUploadSerializer(data=request.data))
         defaults: dict[str, Any] = {"name": None, "description": None, "tags": []}
         agent_catalog.account_id()  # before the write: its docstring says why
         tool = tool_catalog.upload(**defaults | form)
-        return _response(tool, f"Tool uploaded{_which(tool)}")
+        is_replacement = tool.gate == Gate.ASK and "gate" not in form
+        replaces = f". {REPLACES.format(tool=tool)}" if is_replacement else ""
+        return _response(tool, f"Tool uploaded{_which(tool)}{replaces}")
 
 
 class ToolUploadAgain(APIView):
@@ -139,7 +150,7 @@ class ToolDetail(APIView):
     @extend_schema(
         operation_id="tools_delete",
         tags=["tools"],
-        responses={204: openapi.DELETED, **openapi.errors(401, 404)},
+        responses={204: openapi.DELETED, **openapi.errors(401, 404, 409)},
     )
     def delete(self, request: Request, tool_id: str) -> Response:
         """Delete a tool: agents have it no more, and its calls in runs under way do not run."""

@@ -1,4 +1,4 @@
-"""Uploaded tools: what may become one. The only writer of `Tool` and `ToolVersion`."""
+"""Uploaded tools: what may become one. The only writer of `Tool` and `ToolVersion`, beside `catalog.native`."""
 
 import hashlib
 import logging
@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from agents.catalog import agents as agent_catalog
-from agents.catalog import names, packages
+from agents.catalog import gates, names, packages
 from agents.catalog.toolspec import ToolSpec
 from agents.models import AgentTool, Tool, ToolVersion
 from agents.sandbox import client as sandbox
@@ -35,6 +35,16 @@ class ToolGone(Exception):
         super().__init__("This tool was deleted, so the call did not run. Go on without it.")
 
 
+class IsNative(Conflict):
+    """A tool that comes with the server is not to be changed or deleted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The tool {name!r} comes with the server: it cannot be changed or deleted, apart from its gate. "
+            "Upload a tool of your own in its place."
+        )
+
+
 class InvalidTool(Invalid):
     """A file cannot become a tool, or a text does not fit; says what to change."""
 
@@ -54,6 +64,14 @@ def all_living() -> QuerySet[Tool]:
 def living(tool_id: str) -> Tool:
     """Raises NotFound."""
     return find(all_living(), "tool", tool_id)
+
+
+def own(tool_id: str) -> Tool:
+    """A living tool that was uploaded. Raises NotFound, IsNative."""
+    tool = living(tool_id)
+    if tool.is_native:
+        raise IsNative(tool.name)
+    return tool
 
 
 def from_ids(ids: list[str]) -> list[Tool]:
@@ -102,19 +120,24 @@ def upload(
     version: str,
     description: str | None,
     tags: list[str],
+    gate: str | None = None,
     object: str | None = None,  # noqa: A002 - the form's field
 ) -> Tool:
     """Raises InvalidTool, NameTaken, Unavailable; nothing is written then.
 
+    Without a `gate` a tool that replaces a deleted one which was gated starts as `ask`.
+
     Of several tools in the file `object` names one, by its variable, class or own name; without it `name` does.
     """
     current = describe(source, file_name, object_name=object, names=[name] if name else [])
+    called = (name or "").strip() or current.tool_name
     tool = Tool(
-        name=(name or "").strip() or current.tool_name,
+        name=called,
         framework=framework,
         version=version,
         description=description or current.description,
         tags=tags,
+        gate=gate or gates.of_replaced(called, current.tool_name),
         current=current,
     )
     _check_texts(tool)
@@ -127,11 +150,11 @@ def upload(
 def change(tool_id: str, **fields: Any) -> Tool:
     """Change what its uploader says of a tool; no field at all changes nothing.
 
-    `fields` are name, framework, version, description and tags; a description that is empty becomes the class's.
-    Raises NotFound, InvalidTool, NameTaken.
+    `fields` are name, framework, version, description, tags and gate; a description that is empty becomes the class's.
+    Raises NotFound, InvalidTool, NameTaken, IsNative.
     """
     with agent_catalog.account_locked():
-        tool = living(tool_id)
+        tool = own(tool_id) if fields.keys() - {"gate"} else living(tool_id)
         if fields:
             _save(tool, **{"description": tool.description} | fields)
         return living(tool_id)
@@ -149,9 +172,9 @@ def upload_again(
 
     Of several tools in the file it is that of the version before, unless `object` names another.
 
-    Raises NotFound, InvalidTool, NameTaken, Unavailable, NamesClash; nothing is written then.
+    Raises NotFound, InvalidTool, NameTaken, Unavailable, NamesClash, IsNative; nothing is written then.
     """
-    before_it = living(tool_id)
+    before_it = own(tool_id)
     names_of_it = [before_it.current.object_name, before_it.current.tool_name, fields.get("name") or before_it.name]
     current = describe(source, file_name, object_name=object, names=[name for name in names_of_it if name])
     with agent_catalog.account_locked():
@@ -168,10 +191,10 @@ def upload_again(
 def delete(tool_id: str) -> None:
     """Its agents have it no more, its calls do not run, nobody is asked about them, and its name is free.
 
-    Raises NotFound.
+    Raises NotFound, IsNative.
     """
     with agent_catalog.account_locked():
-        tool = living(tool_id)
+        tool = own(tool_id)
         Tool.objects.filter(pk=tool.pk).update(deleted_at=Now(), updated_at=Now())
         AgentTool.objects.filter(tool=tool).delete()
         cancellations.withdraw_all(tool.pk)

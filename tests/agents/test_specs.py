@@ -7,6 +7,7 @@ from django.db import connection
 
 from agents.catalog import agents as agent_catalog
 from agents.catalog import snapshot
+from agents.catalog import tools as tool_catalog
 from agents.models import Agent, Tool
 from aip.core.exceptions import Invalid
 from tests.agents.runs import BeforeStatement, upload
@@ -46,6 +47,28 @@ def test_an_agent_whose_tools_are_replaced_while_a_run_begins_has_each_of_them_g
             assert tool["name"] in (before.name, after.name)
             frozen_tools.append(tool["name"])
     assert set(frozen_tools) == {"old", "new"}
+
+
+@pytest.mark.parametrize(
+    ("agent_config", "tool_config", "runtime", "seconds"),
+    [
+        ({}, {}, {}, 300),
+        ({"hitl_enabled": False}, {"hitl": {"timeout_seconds": 60}}, {}, 60),
+        ({"hitl_enabled": True}, {"hitl": {"timeout_seconds": 60}}, {"hitl": {"timeout_seconds": 7}}, 7),
+        ({"hitl_enabled": True}, {"hitl": {"timeout_seconds": 60}}, {"hitl": None}, 300),
+        ({"hitl_enabled": True}, None, None, 300),
+    ],
+)
+def test_a_tool_that_always_asks_is_gated_whatever_agent_and_run_say(
+    agent_config: dict[str, Any], tool_config: Any, runtime: Any, seconds: float
+) -> None:
+    tool = tool_catalog.change(str(upload("asking").pk), gate="ask")
+    agent = agent_catalog.create(
+        name="worker", tools=[tool], agent_config=agent_config, tool_configs={str(tool.pk): tool_config}
+    )
+    off = {"agent_config": {"hitl_enabled": False}, "tool_configs": {str(tool.pk): runtime}}
+    (frozen,) = snapshot.freeze(str(agent.pk), off)["tools"]
+    assert frozen["hitl_timeout_seconds"] == seconds
 
 
 @pytest.mark.parametrize("spell", [str, lambda pk: str(pk).upper(), lambda pk: pk.hex, lambda pk: f" {{{pk}}}"])

@@ -33,7 +33,7 @@ def test_lists_and_names_find_tools(client: Client) -> None:
     made = make_tool(client)
     assert made.id in {tool.id for tool in client.list_tools()}
     assert made.id in {tool.id for tool in client.list_tools(tool_type="custom")}
-    assert client.list_tools(tool_type="native") == []
+    assert [tool.name for tool in client.list_tools(tool_type="native")] == ["time_tool"]
     assert [tool.id for tool in client.find_tools(made.name)] == [made.id]
 
 

@@ -1,0 +1,1 @@
+"""Tools that come with the server: each a file, as if it were uploaded, beside what an upload would learn of it."""
