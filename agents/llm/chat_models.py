@@ -1,5 +1,6 @@
 """Build the model that a run asks; keep the server's own keys from anybody else's server."""
 
+import re
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -79,25 +80,44 @@ def _openai_http() -> Any:
 
 def _openai(model: Model) -> BaseChatModel:
     # Half a second of import: only for runs that need it.
-    from langchain_openai import ChatOpenAI
+    from agents.llm.openai_protocol import OpenAIChat
 
     if not settings.OPENAI_API_KEY:
         raise ModelUnusable(
             f"The model {model} needs a key: set OPENAI_API_KEY for the server's worker and start it again."
         )
-    return ChatOpenAI(
+    return OpenAIChat(
         model=model.name,
         api_key=SecretStr(settings.OPENAI_API_KEY),
         base_url=model.base_url or settings.OPENAI_BASE_URL,
         timeout=settings.MODEL_TIMEOUT_SECONDS,
         http_client=_openai_http(),
-        max_retries=1,
+        max_retries=0,  # see `agents.llm.retries`
         use_responses_api=False,
         stream_usage=True,
         **model.hyperparameters,
     )
 
 
+# How servers that have no code for it say that a conversation is too long, and how they refuse lm_hyperparameters
+# in nearly the same words.
+TOO_LONG = re.compile(
+    r"(maximum|exceed\w*|longer than|overflow\w*|too (long|large|many|big)).{0,100}"
+    r"context[ _-]?(length|window|size|limit)"
+    r"|context[ _-]?(length|window|size|limit|the).{0,100}(exceed|overflow|too (long|small)|longer)"
+    r"|(prompt|input|conversation|request|messages)( length)?( \([^)]*\))? (is|are) too long"
+    r"|reduce the length of the (messages|prompt|input|conversation)"
+    r"|too many (input |prompt )?tokens"
+    r"|(token count|number of (input |prompt )?tokens).{0,40}exceed"
+    r"|input tokens exceed|longer than the maximum model length|context_length_exceeded|exceed_context_size",
+    re.IGNORECASE | re.DOTALL,
+)
+OF_PARAMETERS = re.compile(
+    r"unknown parameter|unsupported|unrecognized|"
+    r"max_(completion_|output_)?tokens\W.{0,30}(is too large|must be|at most)",
+    re.IGNORECASE,
+)
+TOO_LONG_STATUSES = {400, 413, 422}
 HTTP_LIBRARIES = {"openai", "anthropic", "httpx", "httpx2"}
 ADVICE: dict[type[Exception], str] = {
     ModelTimeoutError: "it did not answer in time; try again, or raise AIP_MODEL_TIMEOUT_SECONDS",
@@ -123,9 +143,32 @@ def explain(exc: Exception, model: Model) -> str | None:
     settings_of = {"url": f"{named}_BASE_URL", "key": f"{named}_API_KEY"}
     libraries = {kind.__module__.partition(".")[0] for kind in type(exc).__mro__}
     frames = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(exc.__traceback__)}
+    if _is_too_long(exc):
+        return f"The model {model} gave no answer: {ADVICE[ContextOverflowError]}."
     if not isinstance(exc, ModelError) and not libraries & HTTP_LIBRARIES:
-        unreadable = f"The model {model} gave an answer that cannot be read; check {settings_of['url']} and lm_name."
-        of_provider = any(frame.startswith("langchain_") and frame != "langchain_core" for frame in frames)
-        return unreadable if of_provider else None
+        if any(frame.startswith("langchain_") and frame != "langchain_core" for frame in frames):
+            return f"The model {model} gave an answer that cannot be read; check {settings_of['url']} and lm_name."
+        if _is_of_model_call(exc):
+            return (
+                f"The model {model} gave no answer: its server sent nothing that can be read as one, or did not stream "
+                f"it; check {settings_of['url']} (is it the address of the model's API, or of a proxy?) and lm_name, "
+                "or try again later."
+            )
+        return None
     advice = next((text for kind, text in ADVICE.items() if isinstance(exc, kind)), "try again later")
     return f"The model {model} gave no answer ({type(exc).__name__}): {advice.format(**settings_of)}."
+
+
+def _is_too_long(exc: Exception) -> bool:
+    """Whether a model refused the conversation for its length: by OpenAI's code, or in other servers' words."""
+    if isinstance(exc, ContextOverflowError) or getattr(exc, "code", None) == "context_length_exceeded":
+        return True
+    said = f"{exc} {getattr(exc, 'body', '')}"
+    is_refusal = isinstance(exc, ModelInvalidRequestError) or getattr(exc, "status_code", 0) in TOO_LONG_STATUSES
+    return is_refusal and bool(TOO_LONG.search(said)) and not OF_PARAMETERS.search(said)
+
+
+def _is_of_model_call(exc: Exception) -> bool:
+    """Whether LangChain itself raised it, for an answer of a model in which nothing came."""
+    frames = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(exc.__traceback__)]
+    return bool(frames) and frames[-1].startswith("langchain_core.language_models.")

@@ -28,7 +28,7 @@ def build(model: Model, provider: str) -> BaseChatModel:
         raise ModelUnusable(
             f"The model {model} takes no {unknown[0]}: leave it out of lm_hyperparameters, or lm_base_url."
         )
-    options: dict[str, Any] = {"timeout": settings.MODEL_TIMEOUT_SECONDS, "max_retries": 1}
+    options: dict[str, Any] = {"timeout": settings.MODEL_TIMEOUT_SECONDS, "max_retries": 0}
     options["client_kwargs"] = {"timeout": settings.MODEL_TIMEOUT_SECONDS}  # where there is no limit but the client's
     given = {name: value for name, value in options.items() if name in accepted}
     if "timeout" in given:

@@ -11,6 +11,7 @@ from langgraph.types import Command
 
 from agents.catalog.tools import ToolGone
 from agents.catalog.toolspec import ToolSpec
+from agents.llm.retries import retried
 from agents.loop.gated_call import GatedCall
 from agents.loop.messages import check_calls, readable
 from agents.loop.steps import Steps
@@ -45,7 +46,7 @@ class Gate(AgentMiddleware[Any, Any]):
     ) -> ModelResponse[Any]:
         # Calls of the leader may wait meanwhile; they have their effect sooner if they go on holding.
         with self.attempt.busy(gated=False) if self.steps.is_sub_agent else nullcontext():
-            response = handler(request)
+            response = retried(lambda: handler(request), self.attempt.sleep)
         check_calls([call for m in response.result if isinstance(m, AIMessage) for call in m.tool_calls])
         response.result = [readable(m) if isinstance(m, AIMessage) else m for m in response.result]
         return response

@@ -94,6 +94,14 @@ class Attempt:
             stop()
         return self.lost_as()
 
+    def sleep(self, seconds: float) -> None:
+        """Wait while the run is this attempt's. Raises Lost."""
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            if self.lost:
+                raise self.abandon()
+            time.sleep(min(left, BUSY_SECONDS))
+
     @contextmanager
     def busy(self, *, gated: bool) -> Iterator[bool]:
         """Mark a call as running.
