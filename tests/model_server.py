@@ -6,12 +6,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Body = dict[str, Any]
-# From a request's body to the assistant's message, or to a status with which the server fails.
-Script = Callable[[Body], Body | int]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An answer as it is sent, whatever was asked for."""
+
+    body: str | Body
+    status: int = 200
+    kind: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+# From a request's body to the assistant's message, or to a status with which the server fails, or to a raw answer. A
+# message may have a `refusal`, and a `finish_reason` of its own.
+Script = Callable[[Body], Body | int | Raw]
 
 
 def tool_call(name: str, arguments: Any, call_id: str) -> Body:
@@ -40,6 +54,8 @@ def pieces(answer: Body) -> Iterator[Body]:
     yield {"role": "assistant", "content": ""}
     for word in re.findall(r"\S+\s*|\s+", answer["content"] or ""):
         yield {"content": word}
+    for word in re.findall(r"\S+\s*", answer.get("refusal", "")):
+        yield {"refusal": word}
     for index, call in enumerate(answer.get("tool_calls", [])):
         text = call["function"]["arguments"]
         half = len(text) // 2
@@ -81,7 +97,10 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(answer, int):
             self._send(answer, {"error": {"message": f"the key {self.server.keys[-1]} is refused", "type": "x"}})
             return
-        reason = "tool_calls" if "tool_calls" in answer else "stop"
+        if isinstance(answer, Raw):
+            self._send_raw(answer)
+            return
+        reason = answer.get("finish_reason", "tool_calls" if "tool_calls" in answer else "stop")
         # One id for all: nothing may rest on a provider's ids.
         whole = {"id": "chatcmpl-1", "created": 0, "model": body["model"], "usage": USAGE}
         if body.get("stream"):
@@ -114,9 +133,14 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _send(self, status: int, body: Body) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self._send_raw(Raw(body, status))
+
+    def _send_raw(self, answer: Raw) -> None:
+        data = (answer.body if isinstance(answer.body, str) else json.dumps(answer.body)).encode()
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         with suppress(BrokenPipeError):  # who asked may have been killed meanwhile

@@ -25,10 +25,6 @@ class StepLimitReached(Exception):
     """The agent went on calling tools without coming to an answer, or called too many at once."""
 
 
-class UnreadableCall(Exception):
-    """The model asked for a tool with arguments that are not JSON."""
-
-
 class UploadedTool(BaseTool):
     """An uploaded tool as the model sees it. The gate carries its calls out, in the sandbox."""
 

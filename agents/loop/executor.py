@@ -4,16 +4,16 @@ import logging
 from typing import Any
 from uuid import UUID
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.errors import GraphBubbleUp
 
 from agents.catalog import model_names, snapshot
 from agents.llm import chat_models
 from agents.loop import checkpoints
-from agents.loop.engine import StepLimitReached, UnreadableCall, build_agent, build_tool, carry
+from agents.loop.engine import StepLimitReached, build_agent, build_tool, carry
 from agents.loop.gate import Gate
 from agents.loop.messages import tools_called
+from agents.loop.model_answers import finish_reason
 from agents.loop.subagent_tool import SubAgentTool, usage
 from agents.loop.token_stream import Tokens
 from agents.models import Run, RunStatus
@@ -62,7 +62,14 @@ def _carry(run: Run, attempt: Attempt) -> bool:
         patient(lifecycle.park)(attempt)
         return True
     used = usage(conversation)
-    answered = events.answered(run.pk, conversation[-1].text, used)
+    last = conversation[-1]
+    answered = events.answered(
+        run.pk,
+        last.text,
+        used,
+        model=str(model_names.Model(**run.spec["model"])),
+        finish_reason=finish_reason(last) if isinstance(last, AIMessage) else "",
+    )
     patient(lifecycle.end)(attempt, RunStatus.SUCCEEDED, answered, usage=used)
     return False
 
@@ -70,7 +77,7 @@ def _carry(run: Run, attempt: Attempt) -> bool:
 def _drive(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
     name = run.spec["agent_name"]
     return carry(
-        **_parts(attempt, run, run.spec, chat_models.build(model_names.Model(**run.spec["model"]), Tokens(run.pk))),
+        **_parts(attempt, run, run.spec, Tokens(run.pk)),
         messages=run.spec["messages"],
         checkpointer=checkpoints.Saver(attempt),
         thread_id=str(run.pk),
@@ -80,11 +87,12 @@ def _drive(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
 
 
 def _parts(
-    attempt: Attempt, run: Run, spec: snapshot.Spec, model: BaseChatModel, *, leader: str | None = None
+    attempt: Attempt, run: Run, spec: snapshot.Spec, listener: Tokens, *, leader: str | None = None
 ) -> dict[str, Any]:
     """What an agent is made of, by the names of `engine.build_agent`.
 
-    `spec` is the run's, or that of a sub-agent, whose `leader` is the agent that gives it tasks.
+    `spec` is the run's, or that of a sub-agent, whose `leader` is the agent that gives it tasks. `listener` hears the
+    agent's model. Raises ModelUnusable.
     """
     is_sub_agent = leader is not None
     tools = [snapshot.thaw(tool) for tool in spec["tools"]]
@@ -93,6 +101,7 @@ def _parts(
         agent_id=UUID(spec["agent_id"]) if is_sub_agent else run.agent_id,
         agent_name=spec["agent_name"],
         tools=tools,
+        listener=listener,
         background={
             "requester": run.spec.get("requester", ""),
             "agent_version": spec.get("agent_version", ""),
@@ -103,7 +112,7 @@ def _parts(
         is_sub_agent=is_sub_agent,
     )
     return {
-        "model": model,
+        "model": chat_models.build(model_names.Model(**spec["model"]), listener),
         "tools": [
             *map(build_tool, tools),
             *(_sub_agent(attempt, run, sub, leader=spec["agent_name"]) for sub in spec.get("agents", [])),
@@ -119,7 +128,7 @@ def _sub_agent(attempt: Attempt, run: Run, spec: snapshot.Spec, *, leader: str) 
     return SubAgentTool(
         name=spec["tool_name"],
         description=spec["description"] or f"Gives a task to the agent {spec['agent_name']} and waits for its answer.",
-        build=lambda: build_agent(**_parts(attempt, run, spec, chat_models.build(model, Tokens()), leader=leader)),
+        build=lambda: build_agent(**_parts(attempt, run, spec, Tokens(), leader=leader)),
         explain=lambda exc: _explain(exc, model),
     )
 
@@ -128,8 +137,6 @@ def _report(attempt: Attempt, agent_name: str, message: AIMessage) -> None:
     if message.tool_calls:
         called = events.with_parents(tools_called(message), under=[events.ROOT_STEP], agent_name=agent_name)
         _write(attempt, f"calls:{message.id}", called)
-    elif message.invalid_tool_calls:
-        raise UnreadableCall
 
 
 @patient
@@ -151,6 +158,4 @@ def _explain(exc: Exception, model: model_names.Model) -> str | None:
     """Why an agent came to no answer, where that lies with its model; None if something else is wrong."""
     if isinstance(exc, StepLimitReached):
         return str(exc)
-    if isinstance(exc, UnreadableCall):
-        return f"The model {model} asked for a tool with arguments that are not JSON; try again, or use another model."
     return chat_models.explain(exc, model)

@@ -13,9 +13,10 @@ from agents.catalog.tools import ToolGone
 from agents.catalog.toolspec import ToolSpec
 from agents.llm.retries import retried
 from agents.loop.gated_call import GatedCall
-from agents.loop.messages import check_calls, readable
+from agents.loop.model_answers import readable, why_unreadable
 from agents.loop.steps import Steps
 from agents.loop.subagent_tool import SubAgentTool, delegate
+from agents.loop.token_stream import Tokens
 from agents.loop.tool_calls import Caller, Handler, ToolCall
 from agents.runs.attempt import Attempt
 from aip.core.jsonb import storable
@@ -31,12 +32,14 @@ class Gate(AgentMiddleware[Any, Any]):
         agent_id: UUID,
         agent_name: str,
         tools: list[ToolSpec],
+        listener: Tokens,
         background: dict[str, str] | None = None,
         is_sub_agent: bool = False,
     ) -> None:
-        """`background`: see `Caller`."""
+        """`background`: see `Caller`. `listener` hears the agent's model."""
         super().__init__()
         self.attempt = attempt
+        self.listener = listener
         self.specs = {spec.name: spec for spec in tools}
         self.steps = Steps(attempt, agent_name, is_sub_agent=is_sub_agent)
         self.caller = Caller(attempt, agent_id, agent_name, self.steps, background or {})
@@ -47,15 +50,27 @@ class Gate(AgentMiddleware[Any, Any]):
         # Calls of the leader may wait meanwhile; they have their effect sooner if they go on holding.
         with self.attempt.busy(gated=False) if self.steps.is_sub_agent else nullcontext():
             response = retried(lambda: handler(request), self.attempt.sleep)
-        check_calls([call for m in response.result if isinstance(m, AIMessage) for call in m.tool_calls])
-        response.result = [readable(m) if isinstance(m, AIMessage) else m for m in response.result]
+        earlier = [m for m in request.messages if isinstance(m, AIMessage)]
+        response.result = [
+            readable(
+                message,
+                heard=self.listener.calls,
+                tools={getattr(tool, "name", "") for tool in request.tools},
+                taken={call["id"] or "" for m in earlier for call in m.tool_calls},
+            )
+            if isinstance(message, AIMessage)
+            else message
+            for message in response.result
+        ]
         return response
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Handler) -> ToolMessage | Command[Any]:
         # What is shown, sealed and run is one and the same: arguments that the database can hold.
         arguments = storable(request.tool_call["args"])
         request = request.override(tool_call={**request.tool_call, "args": arguments})
-        self.steps.enter(request)
+        message = self.steps.enter(request)
+        if message and (why := why_unreadable(message, str(request.tool_call["id"]))):
+            return ToolCall(self.caller, request).refuse(why)
         if isinstance(request.tool, SubAgentTool):
             return delegate(self.steps, request, handler)
         spec = self.specs.get(request.tool_call["name"])

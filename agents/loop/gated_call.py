@@ -70,9 +70,7 @@ class GatedCall(ToolCall):
         Raises ToolGone, Lost, GraphInterrupt.
         """
         if errors := self._refused_arguments():
-            refused = tool_message(self.call, refused_arguments(errors), failed=True)
-            self.report(Result(refused))
-            return refused
+            return self.refuse(refused_arguments(errors))
         self.approval = self._open()
         while True:
             self._await_decision()

@@ -1,21 +1,17 @@
-"""What the model says, in a form that can be kept, and what it is told of its calls."""
+"""What the model is told of its calls, and what a request keeps of the conversation."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
-from agents.loop.engine import MAX_CALLS, StepLimitReached
+from agents.loop.model_answers import finish_reason
 from agents.runs import events
-from aip.core.json_input import MAX_DEPTH, is_deeper_than
 from aip.core.jsonb import storable
 from hitl.call import edits
 from hitl.models import ApprovalRequest, Status
 from hitl.schema_process import NON_FIELD, Errors
-
-MAX_CALL_ID = 255
 
 UNKNOWN_OUTCOME = (
     "An earlier attempt began at {at} and its outcome is unknown: it may have had its effect, whole or in part. "
@@ -46,40 +42,6 @@ CONTEXT_MESSAGES = 40
 CONTEXT_CHARACTERS = 20_000
 
 
-def check_calls(calls: list[ToolCall]) -> None:
-    """Raises StepLimitReached for what cannot be carried."""
-    if len(calls) > MAX_CALLS:
-        raise StepLimitReached(f"The model asked for {len(calls)} tools in one step; {MAX_CALLS} are carried at most.")
-    if any(is_deeper_than(MAX_DEPTH, call["args"]) for call in calls):
-        raise StepLimitReached(f"The model asked for a tool with arguments nested more than {MAX_DEPTH} levels deep.")
-
-
-def readable(message: AIMessage) -> AIMessage:
-    """What a model said, in a form that checkpoint and database can hold, whatever its provider sends.
-
-    Its id is our own: the state keeps one message per id, and a provider may repeat its ids.
-    """
-    calls = [
-        {**call, "args": _narrow(storable(call["args"])), "id": storable(str(call["id"] or uuid4()))[:MAX_CALL_ID]}
-        for call in message.tool_calls
-    ]
-    content = _narrow(storable(message.content))
-    return message.model_copy(update={"id": f"model-{uuid4()}", "tool_calls": calls, "content": content})
-
-
-def _narrow(value: Any) -> Any:
-    """Whole numbers of more than 64 bits as text: the checkpoints' encoding has none."""
-    match value:
-        case dict():
-            return {key: _narrow(entry) for key, entry in value.items()}
-        case list():
-            return [_narrow(entry) for entry in value]
-        case int() if not -(2**63) <= value < 2**64:
-            return str(value)
-        case _:
-            return value
-
-
 def context(messages: Sequence[AnyMessage], tool_description: str, background: dict[str, str]) -> dict[str, Any]:
     """What a request keeps for those who decide it: the conversation, what the tool does, what its agent was told."""
     texts = {**background, "tool_description": tool_description}
@@ -100,7 +62,9 @@ def _kept(text: str) -> str:
 
 def tools_called(message: AIMessage) -> events.Payload:
     """The event that says what a message asks for."""
-    return events.tools_called(step_id=str(message.id), text=message.text, calls=message.tool_calls)
+    return events.tools_called(
+        step_id=str(message.id), text=message.text, calls=message.tool_calls, finish_reason=finish_reason(message)
+    )
 
 
 def moment(at: datetime | None) -> str:

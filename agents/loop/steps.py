@@ -23,20 +23,21 @@ class Steps:
         self._asked_by: dict[str, str] = {}
         self._told: set[str] = set()
 
-    def enter(self, request: ToolCallRequest) -> None:
+    def enter(self, request: ToolCallRequest) -> AIMessage | None:
         """Note which message asked for a call; tell of a sub-agent's, which nobody else sees, before its calls.
 
-        A checkpoint has it by now, so it is the same whoever enters the call again. Raises Lost.
+        Returns the message. A checkpoint has it by now, so it is the same whoever enters the call again. Raises Lost.
         """
         step, messages = namespace(request), request.state["messages"]
         message = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
         if message is None:
-            return
+            return None
         self._asked_by[step] = str(message.id)
         if self.is_sub_agent and message.id not in self._told:
             called = self._marked(tools_called(message), [_around(step)])
             self.write(f"calls:{message.id}", called)
             self._told.add(str(message.id))
+        return message
 
     def placed(self, payload: events.Payload) -> events.Payload:
         """An event of a call, under the message that asked for it.

@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.types import Command
 
-from agents.loop.engine import LOOPS, UnreadableCall, steps_left
+from agents.loop.engine import LOOPS, steps_left
 from agents.loop.messages import tool_message
 from agents.loop.steps import Steps, namespace
 from agents.runs import events
@@ -48,7 +48,6 @@ class SubAgentTool(BaseTool):
             agent = self.build()
             limit = steps_left(agent.get_state(config).metadata)
             conversation = agent.invoke(start, {**config, "recursion_limit": limit})["messages"]
-            _check(conversation[-1])
         except GraphBubbleUp:
             raise
         except GraphRecursionError:
@@ -58,12 +57,6 @@ class SubAgentTool(BaseTool):
                 raise ToolFailed(reason) from e
             raise
         return conversation[-1].text or NO_ANSWER, {"usage": usage(conversation)}
-
-
-def _check(answer: AIMessage) -> None:
-    """Raises UnreadableCall for an answer that was meant to be a call."""
-    if answer.invalid_tool_calls:
-        raise UnreadableCall
 
 
 def delegate(

@@ -1,6 +1,5 @@
 """What a model says, piece by piece as it comes: hints to those who follow a run (contract 3.4.4, kind `token`)."""
 
-import json
 import time
 from concurrent.futures import Future, wait
 from typing import Any
@@ -9,10 +8,10 @@ from uuid import UUID
 from django.conf import settings
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ModelTimeoutError
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessageChunk, ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
-from agents.loop.engine import UnreadableCall
+from agents.loop.model_answers import AskedCall
 from agents.runs import events
 from aip.core import pubsub
 
@@ -26,21 +25,20 @@ class Tokens(BaseCallbackHandler):
     """Hears one model of one run, which is asked one thing at a time, and tells those who follow the run, if given.
 
     Also ends an answer that takes longer than a model may: the libraries' limits are for the time between two pieces.
-    And refuses calls of which it did not hear the end: LangChain completes JSON that breaks off, and a call with half
-    of its arguments is not what the model wanted.
+    And keeps the calls of an answer as they came (`calls`), because LangChain completes JSON that breaks off.
     """
 
-    raise_error = True  # or a refused call would be one line in a log
+    raise_error = True  # or an answer that took too long would be one line in a log
 
     def __init__(self, run_id: UUID | None = None) -> None:
         self.run_id = run_id
         self._text = ""
         self._flushed = self._ends = 0.0
         self._sent: Future[None] | None = None
-        self._arguments: dict[Any, str] = {}
+        self._calls: list[tuple[Any, AskedCall]] = []
 
     def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
-        self._text, self._arguments = "", {}
+        self._text, self._calls = "", []
         self._ends = time.monotonic() + settings.MODEL_TIMEOUT_SECONDS
 
     def on_llm_new_token(self, token: str | list[str | dict[str, Any]], *, chunk: Any = None, **_kwargs: Any) -> None:
@@ -54,20 +52,31 @@ class Tokens(BaseCallbackHandler):
             self._flush()
         if isinstance(chunk.message, AIMessageChunk):
             for part in chunk.message.tool_call_chunks:
-                # Without an index each part is a whole call.
-                key = len(self._arguments) if part.get("index") is None else f"index {part['index']}"
-                self._arguments[key] = self._arguments.get(key, "") + (part["args"] or "")
+                self._add(part)
 
     def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
-        """Raises UnreadableCall."""
         self._wait()
         self._flush()
         self._wait()  # the events after this must not overtake it
-        for arguments in self._arguments.values():
-            try:
-                json.loads(arguments or "{}")
-            except ValueError:
-                raise UnreadableCall from None
+
+    @property
+    def calls(self) -> list[AskedCall]:
+        """The calls of the last answer, as they were streamed."""
+        return [call for _, call in self._calls]
+
+    def _add(self, part: ToolCallChunk) -> None:
+        """Add a part to its call, as LangChain does: one with the same index, unless it has another id.
+
+        Without an index each part is a whole call.
+        """
+        index, call_id = part.get("index"), part.get("id")
+        for known, call in self._calls:
+            if index is not None and known == index and (not call.id or not call_id or call.id == call_id):
+                call.id = call.id or call_id
+                call.name += part.get("name") or ""
+                call.arguments += part.get("args") or ""
+                return
+        self._calls.append((index, AskedCall(call_id, part.get("name") or "", part.get("args") or "")))
 
     def _flush(self) -> None:
         """Send what there is, unless something is under way: two pieces at once may change places."""

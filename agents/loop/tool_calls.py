@@ -83,6 +83,12 @@ class ToolCall:
             self.report(result)
             return result.message
 
+    def refuse(self, why: str) -> ToolMessage:
+        """The message of a call that cannot run, whoever is asked. Raises Lost."""
+        message = tool_message(self.call, why, failed=True)
+        self.report(Result(message))
+        return message
+
     def refuse_unknown(self, handler: Handler) -> ToolMessage:
         """What LangChain says to a model that calls a tool which the agent does not have. Raises Lost."""
         with self.attempt.busy(gated=False):

@@ -14,7 +14,12 @@ from aip.core.jsonb import storable
 from hitl.models import ANSWERED, SHORT_SEAL, ApprovalRequest, Status
 
 ROOT_STEP = "root"
-NO_ANSWER = "(The model ended the run without a text.)"
+NO_ANSWER = "(The model {model} ended the run without a text; try again, or use another model.)"
+# What stands at the end of an answer that is not whole, by the wire's reason.
+ENDINGS = {
+    "length": "[The answer was cut off here, at the model's limit of length.]",
+    "content_filter": "[The answer was ended here by the content filter of the model's provider.]",
+}
 
 Payload = dict[str, Any]
 
@@ -119,17 +124,18 @@ def token(text: str) -> Payload:
     return _event("token", text, top={"event_type": "content_chunk"})
 
 
-def tools_called(*, step_id: str, text: str, calls: Sequence[Mapping[str, Any]]) -> Payload:
-    """The model asks for tools. `calls` have an id, a name and args."""
+def tools_called(*, step_id: str, text: str, calls: Sequence[Mapping[str, Any]], finish_reason: str = "") -> Payload:
+    """The model asks for tools. `calls` have an id, a name and args. `finish_reason`: why its answer is not whole."""
     asked = [{"id": call["id"], "name": call["name"], "args": call["args"]} for call in calls]
     return _event(
         "agent_thinking_step",
-        text,
+        _with_end(text, finish_reason),
         top={"event_type": "tool_call"},
         status="running",
         step_id=step_id,
         previous_step_ids=[ROOT_STEP],
         tool_info={"tool_calls": asked, "status": "running"},
+        **_finish(finish_reason),
     )
 
 
@@ -206,8 +212,18 @@ def usage(total: dict[str, int]) -> Payload:
     return _event("usage", top={"usage": total})
 
 
-def answered(run_id: UUID, text: str, total_usage: dict[str, int]) -> Payload:
-    """The terminal event of a run that succeeded."""
+def _finish(reason: str) -> Payload:
+    return {"finish_reason": reason} if reason else {}
+
+
+def _with_end(text: str, finish_reason: str) -> str:
+    return "\n\n".join(filter(None, (text, ENDINGS.get(finish_reason, ""))))
+
+
+def answered(
+    run_id: UUID, text: str, total_usage: dict[str, int], *, model: str = "", finish_reason: str = ""
+) -> Payload:
+    """The terminal event of a run that succeeded. `finish_reason`: why the answer is not whole."""
     used = {"total_usage": total_usage} if total_usage else {}
     top = {
         "task_state": "completed",
@@ -216,7 +232,9 @@ def answered(run_id: UUID, text: str, total_usage: dict[str, int]) -> Payload:
         "final": True,
         "run_id": str(run_id),
     }
-    return _event("final_response", text or NO_ANSWER, top=top, status="finished", run_id=str(run_id), **used)
+    answer = _with_end(text or NO_ANSWER.format(model=model), finish_reason)
+    more = used | _finish(finish_reason)
+    return _event("final_response", answer, top=top, status="finished", run_id=str(run_id), **more)
 
 
 def failed(run_id: UUID, reason: str, *, step_status: str = "error") -> Payload:
