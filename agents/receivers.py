@@ -12,7 +12,7 @@ from django.db.models.signals import post_migrate
 
 from agents.catalog import agents, native, tools
 from agents.runs import argument_checks, broker, lifecycle, worker
-from hitl import argument_check
+from hitl import argument_check, run_stop
 from hitl.console import precedents
 from hitl.signals import request_closed
 
@@ -36,6 +36,7 @@ def _load_langchain(**kwargs: Any) -> None:
 def connect(app: AppConfig) -> None:
     request_closed.connect(_resume)
     argument_check.register(argument_checks.refused_of_edit)
+    run_stop.register(lifecycle.stopping)
     precedents.register(tools.source_of)
     post_migrate.connect(_make_checkpoint_tables, sender=app)
     post_migrate.connect(agents.make_installation, sender=app)

@@ -5,6 +5,7 @@ Every move is one UPDATE that names the state it expects, so the second of two c
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
@@ -13,13 +14,13 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, User
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from aip.core.annotated import WithAnnotations
 from aip.core.db import from_now
 from aip.core.jsonb import storable
-from hitl import decision_rules, on_commit
+from hitl import decision_rules, on_commit, run_stop
 from hitl.call import Call
 from hitl.exceptions import AlreadyClosed, InvalidDecision, UnknownRequest
 from hitl.models import ApprovalRequest, Decision, Execution, Extension, Source, Status
@@ -73,6 +74,12 @@ def open_request(call: Call, *, timeout_seconds: float, context: dict[str, Any])
 
 def latest_round(run_id: UUID, checkpoint_ns: str) -> TimedRequest | None:
     return _with_decision().filter(run_id=run_id, checkpoint_ns=checkpoint_ns).order_by("-round").first()
+
+
+def rejections(run_id: UUID, tool_id: UUID, arguments: Arguments) -> int:
+    """How often a person has rejected the same call of a run: the same tool with the same arguments."""
+    as_asked = Q(arguments=arguments, model_arguments__isnull=True) | Q(model_arguments=arguments)
+    return ApprovalRequest.objects.filter(as_asked, run_id=run_id, tool_id=tool_id, status=Status.REJECTED).count()
 
 
 def ask_again(request: ApprovalRequest, call: Call, reason: str) -> TimedRequest:
@@ -139,17 +146,19 @@ def decide(
     arguments: Arguments | None = None,
     answer: str | None = None,
     seal: str = "",
+    stop_run: bool = False,
 ) -> Decision:
     """Record a person's decision.
 
     `arguments`, with `approved`: run the call with these instead. `answer`, with `skipped`: the call's result in
     place of the tool's. `seal`: that of the call that was seen, whole or its first eight characters or more.
+    `stop_run`, with `rejected`: end the run in the same transaction, and with it its other requests.
 
     Raises UnknownRequest, AlreadyClosed when another decision or the deadline came first, StaleSeal, InvalidDecision.
     """
     if decision not in DECIDABLE:
         raise ValueError(f"{decision!r} is not a person's decision")
-    decision_rules.check_extras(decision, arguments, answer)
+    decision_rules.check_extras(decision, arguments, answer, stop_run=stop_run)
     if arguments is not None:
         _check_arguments(request_id, seal, arguments)
 
@@ -161,22 +170,32 @@ def decide(
         # Registered first, so that a waiting worker continues before anyone else is notified. Waking a closed request
         # is harmless.
         on_commit.wake(request_id)
-        recorded = close(
-            _locked_pending(request_id),
-            decision,
-            decision_fields,
-            operator_input=note,
-            source=source,
-            decided_by=by,
-            decided_by_name=by.get_username(),
-            client_run_id=client_run_id,
-            answer=None if answer is None else storable(answer),
-        )
-        if recorded:
+        with _stopping(request_id, by, note) if stop_run else nullcontext():
+            recorded = close(
+                _locked_pending(request_id),
+                decision,
+                decision_fields,
+                operator_input=note,
+                source=source,
+                decided_by=by,
+                decided_by_name=by.get_username(),
+                client_run_id=client_run_id,
+                answer=None if answer is None else storable(answer),
+            )
+            if not recorded:
+                raise _too_late(request_id)
+        if not stop_run:
             on_commit.resume(recorded[0].request.run_id)
-    if not recorded:
-        raise _too_late(request_id)
     return recorded[0]
+
+
+def _stopping(request_id: UUID, by: AbstractBaseUser, note: str) -> AbstractContextManager[None]:
+    """Ends the run of a request with its rejection; the run is locked first, as everywhere."""
+    asked = ApprovalRequest.objects.filter(pk=request_id).only("run_id", "tool_name").first()
+    if asked is None:
+        raise _too_late(request_id)
+    reason = f"The run was stopped by {by.get_username()}, who rejected its call of {asked.tool_name}."
+    return run_stop.stopping(asked.run_id, f"{reason} {note}".strip())
 
 
 def _check_arguments(request_id: UUID, seal: str, arguments: Arguments) -> None:

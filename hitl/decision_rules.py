@@ -20,10 +20,12 @@ def check_seal(row: ApprovalRequest, seal: str) -> None:
         raise StaleSeal(row, seal)
 
 
-def check_extras(decision: Status, arguments: Arguments | None, answer: str | None) -> None:
+def check_extras(decision: Status, arguments: Arguments | None, answer: str | None, *, stop_run: bool = False) -> None:
     """Raises InvalidDecision."""
     if arguments is not None and decision != Status.APPROVED:
         raise InvalidDecision(arguments=f"Arguments go with 'approved' alone; with '{decision}' nothing runs.")
+    if stop_run and decision != Status.REJECTED:
+        raise InvalidDecision(stop_run="The run can be stopped with 'rejected' alone.")
     if answer is None:
         return
     if decision != Status.SKIPPED:

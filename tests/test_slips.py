@@ -217,3 +217,50 @@ def test_a_model_that_wants_more_time_than_there_is_is_not_waited_for(server: Li
     agent_id = server.create_agent(agent_config={"lm_provider": "openai", "lm_name": "resting"})
     assert "too many requests" in server.run(agent_id, "go").finish()["content"]
     assert len(models.sent_to("resting")) == 1
+
+
+def test_after_two_rejections_the_same_call_is_not_asked_about_again(
+    server: Live, models: ModelServer, reporter: Event
+) -> None:
+    same = [calls(tool_call("reporter", {"text": "again"}, f"call_{number}")) for number in range(3)]
+    models.scripts["stubborn"] = in_turn(*same, calls(tool_call("reporter", {"text": "other"}, "call_4")))
+    stream = server.run(agent(server, "stubborn", reporter), "go")
+    seen: set[str] = set()
+    for word in ("rejected", "rejected", "skipped"):
+        request = eventually(
+            lambda: next(
+                (p for p in server.pending() if p["run_id"] == stream.run_id and p["request_id"] not in seen), None
+            )
+        )
+        seen.add(request["request_id"])
+        assert request["arguments"] == {"text": "again" if word == "rejected" else "other"}
+        server.decide(request["request_id"], word)
+    assert stream.finish()["status"] == "success"
+    third = results(stream)[2]
+    assert third[0] == "failed"
+    assert "rejected exactly this call 2 times" in third[1]
+
+
+def test_a_rejection_can_stop_the_run(server: Live, models: ModelServer, reporter: Event) -> None:
+    both = calls(tool_call("reporter", {"text": "a"}, "call_1"), tool_call("reporter", {"text": "b"}, "call_2"))
+    models.scripts["reckless"] = in_turn(both)
+    stream = server.run(agent(server, "reckless", reporter), "go")
+    waiting = eventually(
+        lambda: found if len(found := [p for p in server.pending() if p["run_id"] == stream.run_id]) == 2 else []
+    )
+    body = {"request_id": waiting[0]["request_id"], "stop_run": True, "operator_input": "Too risky."}
+    refused_word = server.client.post("/agents/hitl/decision", json=body | {"decision": "skipped"})
+    assert refused_word.status_code == 400
+    assert "stop_run" in refused_word.text
+    assert server.client.post("/agents/hitl/decision", json=body | {"decision": "rejected"}).status_code == 200
+    final = stream.finish()
+    assert final["metadata"]["status"] == "cancelled"
+    assert "who rejected its call of reporter. Too risky." in final["content"]
+    assert server.status(stream.run_id) == "cancelled"
+    rows = server.rows("SELECT id, status FROM hitl_approvalrequest WHERE run_id = %s", stream.run_id)
+    assert {str(pk): status for pk, status in rows} == {
+        waiting[0]["request_id"]: "rejected",
+        waiting[1]["request_id"]: "cancelled",
+    }
+    again = server.client.post("/agents/hitl/decision", json=body | {"decision": "rejected"})
+    assert again.status_code == 409

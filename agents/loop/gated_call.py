@@ -11,8 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from langchain.agents.middleware import ToolCallRequest
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.messages import ToolCall as ModelsCall
-from langchain_core.messages import ToolMessage
 from langgraph.types import interrupt
 
 from agents.catalog import packages
@@ -23,6 +23,7 @@ from agents.loop.messages import (
     CHANGED,
     DEFAULTS_CHANGED,
     DID_NOT_RUN,
+    ENOUGH,
     NOT_RUN_AGAIN,
     NOT_STARTED,
     UNCHECKED,
@@ -51,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 # How often a call is handed over that the sandbox takes too late, before it is given up.
 MAX_STARTS = 11
+# After so many rejections of the same call in one run nobody is asked about it any more.
+MAX_REJECTIONS = 2
 _manifest_of = patient(tool_catalog.manifest_of)
 
 
@@ -71,6 +74,8 @@ class GatedCall(ToolCall):
         """
         if errors := self._refused_arguments():
             return self.refuse(refused_arguments(errors))
+        if self._was_asked_often() and (times := self._rejections()) >= MAX_REJECTIONS and not self._is_asked_about():
+            return self.refuse(ENOUGH.format(times=times))
         self.approval = self._open()
         while True:
             self._await_decision()
@@ -103,6 +108,22 @@ class GatedCall(ToolCall):
         except Unchecked as e:
             self.warning = UNCHECKED.format(why=e)
             return {}
+
+    def _was_asked_often(self) -> bool:
+        """Whether it can have been rejected often enough: no statement for a call that is new to its conversation.
+
+        A sub-agent's conversation has not what its agent asked for in earlier tasks.
+        """
+        if self.caller.steps.is_sub_agent:
+            return True
+        messages = self.request.state["messages"]
+        asked = [call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls]
+        alike = [each for each in asked if (each["name"], each["args"]) == (self.call["name"], self.call["args"])]
+        return len(alike) > MAX_REJECTIONS
+
+    @patient
+    def _rejections(self) -> int:
+        return approvals.rejections(self.attempt.run_id, self.spec.id, self.call["args"])
 
     @patient
     def _is_asked_about(self) -> bool:

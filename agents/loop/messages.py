@@ -31,6 +31,10 @@ REFUSED = (
     "The tool does not take these arguments, so the call did not run and nobody was asked about it. "
     "Correct them and call it again, if it is still needed. {errors}"
 )
+ENOUGH = (
+    "Operators have rejected exactly this call {times} times in this run, so it did not run and nobody was asked "
+    "again. Do not try it again; go on without it, or do something else."
+)
 UNCHECKED = "Whether the tool takes these arguments could not be checked: {why}"
 DEFAULTS_CHANGED = (
     "The tool's own defaults are not those that were shown when it was approved at {at}, so it did not run: {changes}."

@@ -252,4 +252,9 @@ def failed(run_id: UUID, reason: str, *, step_status: str = "error") -> Payload:
 
 def cancelled(run_id: UUID, by: str) -> Payload:
     """The terminal event of a run that somebody cancelled. The wire has no word of its own for it."""
-    return failed(run_id, f"The run was cancelled by {by}.", step_status="cancelled")
+    return stopped(run_id, f"The run was cancelled by {by}.")
+
+
+def stopped(run_id: UUID, reason: str) -> Payload:
+    """The terminal event of a run that was cancelled, for a reason."""
+    return failed(run_id, reason, step_status="cancelled")

@@ -5,7 +5,8 @@ changes nothing.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -157,6 +158,19 @@ def cancel(run_id: UUID, *, by: str) -> None:
             raise AlreadyEnded(run)
         _end([run], RunStatus.CANCELLED, lambda pk: events.cancelled(pk, by))
     logger.info("Run %s was cancelled by %s", run_id, by)
+
+
+@contextmanager
+def stopping(run_id: UUID, reason: str) -> Iterator[None]:
+    """Lock a run, and end it as cancelled after what is done meanwhile; one that has ended is left as it is.
+
+    The caller's transaction has both.
+    """
+    run = events.lock(Run.objects.filter(pk=run_id)).first()
+    yield
+    if run is not None and run.status not in ENDED:
+        _end([run], RunStatus.CANCELLED, lambda pk: events.stopped(pk, reason))
+        logger.info("Run %s was stopped with a rejection", run_id)
 
 
 def _end(

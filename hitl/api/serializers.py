@@ -111,6 +111,10 @@ class DecisionSerializer(serializers.Serializer[Any]):
         help_text="That of the call you saw, whole or its first eight characters; 409 when another one is pending",
     )
 
+    stop_run = serializers.BooleanField(
+        required=False, allow_null=True, help_text="With `rejected`: the run ends as cancelled, with its other requests"
+    )
+
 
 class DecidedSerializer(serializers.Serializer[Any]):
     status = serializers.CharField()

@@ -74,6 +74,7 @@ class Decide(APIView):
             arguments=data.get("arguments"),
             answer=data.get("answer"),
             seal=data.get("seal") or "",
+            stop_run=bool(data.get("stop_run")),
         )
         return Response(DecidedSerializer(decision).data)
 

@@ -51,6 +51,7 @@ def decide(request: HttpRequest, request_id: UUID) -> HttpResponse:
             seal=cleaned["seal"],
             arguments=arguments,
             answer=cleaned["answer"] if "answer" in request.POST else None,
+            stop_run=cleaned["stop_run"],
         )
     except AlreadyClosed as e:
         return _refused(request, request_id, 409, _too_late(e.request))
@@ -88,7 +89,8 @@ def _decided(request: HttpRequest, closed: ApprovalRequest) -> HttpResponse:
     if is_script(request) and "from_inbox" in request.POST:
         found = read_card(may_view(request), closed.pk)
         return render(request, "hitl/card.html", {"card": found, "query": Filters(request.GET).query})
-    messages.success(request, f"You {closed.outcome} the call of {visible(closed.tool_name)}.")
+    stopped = " and stopped its run" if "stop_run" in request.POST else ""
+    messages.success(request, f"You {closed.outcome} the call of {visible(closed.tool_name)}{stopped}.")
     return _go_to(request, _next(request, closed))
 
 

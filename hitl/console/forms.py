@@ -23,13 +23,17 @@ CHOICES = [(reason, reason) for reason in REASONS]
 
 
 class DecisionForm(forms.Form):
-    """`seal` is that of the call that was on the screen. `edited`: the fields of the arguments came with it."""
+    """`seal` is that of the call that was on the screen. `edited`: the fields of the arguments came with it.
+
+    `stop_run`: a rejection ends the run.
+    """
 
     decision = forms.ChoiceField(choices=[(decision.value, decision.label) for decision in DECIDABLE])
     note = forms.CharField(required=False, max_length=MAX_NOTE, strip=True)
     answer = forms.CharField(required=False, max_length=MAX_ANSWER, strip=False)
     seal = forms.CharField(required=False, validators=[RegexValidator(SEAL_PATTERN, "This is not a seal.")])
     edited = forms.BooleanField(required=False)
+    stop_run = forms.BooleanField(required=False)
 
     def clean_note(self) -> str:
         return str(storable(self.cleaned_data["note"]))

@@ -9,6 +9,8 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from agents.catalog import agents
+from agents.models import Run, RunEvent, RunStatus
 from hitl import approvals, cancellations, executions
 from hitl.models import ApprovalRequest, Decision, Extension, Source, Status
 from tests.hitl.calls import a_call, open_one
@@ -298,3 +300,22 @@ def test_the_page_tells_what_was_decided_on_the_tool_before(operator: Client) ->
     assert "fine by me" in page
     assert "<del>Hello</del>" in page
     assert "<ins>Welcome</ins>" in page
+
+
+def test_a_rejection_that_stops_the_run_ends_it_with_its_other_requests(operator: Client) -> None:
+    run = Run.objects.create(agent=agents.create(name="agent", tools=[]), input="go", spec={})
+    rejected, other = open_one(run_id=run.pk), open_one(run_id=run.pk)
+    page = operator.get(f"/admin/inbox/{rejected.pk}/").text
+    assert 'name="stop_run"' in page
+    decide(operator, rejected, "rejected", stop_run="1", note="Too risky.")
+    run.refresh_from_db()
+    assert run.status == RunStatus.CANCELLED
+    assert "rejected its call of send_mail. Too risky." in RunEvent.objects.get(run=run, key="end").payload["content"]
+    assert ApprovalRequest.objects.get(pk=rejected.pk).status == Status.REJECTED
+    assert ApprovalRequest.objects.get(pk=other.pk).status == Status.CANCELLED
+
+
+def test_only_a_rejection_stops_a_run(operator: Client) -> None:
+    request = open_one()
+    assert decide(operator, request, "approved", stop_run="1").status_code == 400
+    assert ApprovalRequest.objects.get(pk=request.pk).status == Status.PENDING
