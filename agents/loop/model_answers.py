@@ -23,8 +23,8 @@ PREFIX = "functions."
 UNREADABLE = "unreadable_calls"
 TOO_DEEP = f"The model asked for a tool with arguments nested more than {MAX_DEPTH} levels deep."
 DID_NOT_RUN = (
-    "This call did not run, and nobody was asked about it: its arguments must be one complete JSON object. {why} "
-    "Call the tool again with such arguments, if it is still needed."
+    "This call did not run, and nobody was asked about it: its arguments must be one complete JSON object. "
+    "Call the tool again with such arguments, if it is still needed. {why}"
 )
 CUT_OFF = "They are cut off: the JSON has no end."
 KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
