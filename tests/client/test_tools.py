@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from glaip_sdk import Client
+from glaip_sdk import Agent, Client, Tool
 from glaip_sdk.exceptions import ConflictError, NotFoundError, ValidationError
 
-from tests.client.things import make_agent, make_tool, new_name, source
+from tests.client.conftest import forget
+from tests.client.things import MODEL, make_agent, make_tool, new_name, source
 
 
 def test_a_tool_comes_back_as_it_was_uploaded(client: Client) -> None:
@@ -87,3 +88,12 @@ def test_a_deleted_tool_is_gone_and_its_agents_do_without_it(client: Client) -> 
     heard = client.run_agent(agent.id, "go")
     assert kept.name in heard
     assert gone.name not in heard
+
+
+@pytest.mark.usefixtures("newcomer")
+def test_a_native_tool_is_deployed_and_runs() -> None:
+    forget()
+    agent = Agent(
+        name=new_name("native"), model=MODEL, tools=[Tool.from_native("time_tool")], instruction="Go."
+    ).deploy()
+    assert "time_tool: " in str(agent.run("UTC"))
