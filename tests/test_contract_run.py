@@ -213,6 +213,9 @@ def test_3_6_the_request_is_listed_before_it_is_announced(seen: Seen) -> None:
         "destructive": False,
         "round": 1,
         "reason": "",
+        "default_arguments": {"times": 1},
+        "settings": {},
+        "warning": "",
         "hitl_metadata": {key: hitl[key] for key in ("required", "decision", "timeout_at", "timeout_seconds")},
         "additional_context": {"tool_name": "run_greeter", "arguments": arguments, "agent_id": agent},
     }

@@ -258,7 +258,7 @@ def gated_by(server: Live, tool: Json) -> str:
     return agent
 
 
-def upload_anew(server: Live, name: str, **form: str) -> Json:
+def upload_anew(server: Live, name: str, /, **form: str) -> Json:
     answer = server.client.post("/tools/upload", files={"file": ("t.py", source(name))}, data=form)
     assert answer.status_code == 200, answer.text
     found: Json = answer.json()

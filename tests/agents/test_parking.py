@@ -14,7 +14,7 @@ from agents.catalog import tools as tool_catalog
 from agents.loop import messages
 from agents.models import Run, RunEvent, RunStatus
 from agents.runs import attempt, lifecycle
-from agents.sandbox import client as sandbox
+from agents.sandbox import hosts
 from hitl.models import Execution
 from tests.agents.runs import (
     await_requests,
@@ -168,8 +168,9 @@ def test_a_call_that_is_handed_over_too_late_is_handed_over_again_and_hurts_no_o
     world.delays[run.input, "slow"] = 6.0
     decide(asked["slow"], "approved", alice)
     eventually(lambda: world.count(run.input))
-    assert sandbox._host is not None
-    pid = sandbox._host.process.pid
+    host = hosts._places[""].host
+    assert host is not None
+    pid = host.process.pid
     # The keeper of the slow call, and the one that waits for the next.
     keepers = eventually(lambda: found if len(found := psutil.Process(pid).children()) == 2 else [])
     for keeper in keepers:

@@ -472,10 +472,12 @@ def test_it_describes_a_tool():
         },
         object_name="GreetingTool",
         manifest={
+            "kind": "class",
             "is_async": False,
             "defaults": {"times": 1},
             "made_when_run": [],
             "injected": {},
+            "has_model": True,
             "schema_settles": True,
             "settings_schema": None,
             "secrets": [],

@@ -93,7 +93,7 @@ def test_of_two_uploads_at_once_one_wins():
         (b"x = 1\ny = '\xff'", "not UTF-8, line 2"),
         (b"x = 1\ny = '\0'", "NUL byte in line 2"),
         (b"#" * (tool_catalog.MAX_SOURCE_BYTES + 1), "has 1,000,001 bytes; 1,000,000 are allowed"),
-        (b"class X(", "not valid Python, line 1"),
+        (b"class X(", "not valid Python"),
         (b"", "has no tool class"),
     ],
 )
