@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -189,19 +190,16 @@ def _build(resolved: Sequence[Resolved], place: Path) -> None:
     begun = f".{place.name}.begun"
     for left in place.parent.glob(f"{begun}*"):
         shutil.rmtree(left, ignore_errors=True)
-    lines = [
-        f"{one['name']}=={one['version']} {' '.join(f'--hash={each}' for each in one['hashes'])}" for one in resolved
-    ]
-    with _workshop() as workshop:
-        (workshop / "set.txt").write_text("\n".join(lines))
+    with _workshop(place.parent, begun) as workshop:
+        (workshop / "set.txt").write_text("\n".join(map(_line, resolved)))
         install = ["pip", "install", "--target", "packages", "--no-deps", "--require-hashes", "-r", "set.txt"]
         _uv(workshop, *install, "--link-mode", "copy", seconds=INSTALL_SECONDS)
-        made = Path(tempfile.mkdtemp(prefix=begun, dir=place.parent))
-        shutil.copytree(workshop / "packages", made, dirs_exist_ok=True, symlinks=True)
-    for path in [made, *made.rglob("*")]:
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-    made.rename(place)
+        made = workshop / "packages"
+        for path in [made, *made.rglob("*")]:
+            os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        made.rename(place)
 
 
 def _line(one: Resolved) -> str:
@@ -209,9 +207,9 @@ def _line(one: Resolved) -> str:
 
 
 @contextlib.contextmanager
-def _workshop() -> Iterator[Path]:
+def _workshop(parent: Path | None = None, prefix: str = "aip-packages-") -> Iterator[Path]:
     """A directory of the tools' user, in which `uv` works."""
-    place = Path(tempfile.mkdtemp(prefix="aip-packages-"))
+    place = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         if os.geteuid() == 0:
             os.chown(place, *privileges.nobody())
@@ -240,6 +238,7 @@ def _uv(place: Path, *arguments: str, seconds: float) -> str:
                 text=True,
                 timeout=seconds,
                 check=False,
+                preexec_fn=_die_with_parent,  # after the change of user, which clears it
                 **rights,
             )
     except subprocess.TimeoutExpired as e:
@@ -251,6 +250,11 @@ def _uv(place: Path, *arguments: str, seconds: float) -> str:
     if done.returncode:
         raise PackagesUnavailable(_said(done.stderr))
     return done.stdout
+
+
+def _die_with_parent() -> None:
+    """Let a `uv` whose server is killed not write on into a directory that the next build removes."""
+    privileges.prctl(privileges.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _program() -> str:
