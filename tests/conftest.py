@@ -27,8 +27,9 @@ def django_db_setup(servers: None, django_db_setup: None) -> Iterator[None]:
     """pytest-django's, over the embedded server; the checkpoints' pool lets go before the database is dropped."""
     from agents.loop import checkpoints
 
+    pool = checkpoints._pool()  # now: a test that counts threads must not see it start its own
     yield
-    checkpoints._pool().close()
+    pool.close()
 
 
 @pytest.fixture(autouse=True)

@@ -130,9 +130,11 @@ def thread_of(config: Any) -> str:
 
 def is_public_method(name: str) -> bool:
     """But for those of asyncio, which the saver has not got."""
+    if name.startswith("_"):
+        return False
     member = getattr(PostgresSaver, name)
     is_async = inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
-    return callable(member) and not name.startswith("_") and not is_async
+    return callable(member) and not is_async
 
 
 def test_each_method_of_langgraphs_saver_is_known_here() -> None:
@@ -150,7 +152,7 @@ def kept(run_id: Any) -> list[Any]:
 
 @pytest.mark.parametrize("name", WRITES)
 def test_no_method_of_langgraphs_saver_writes_for_an_attempt_that_lost_its_run(name: str) -> None:
-    run = a_run(Status.RUNNING)
+    run = a_run(RunStatus.RUNNING)
     saver = saver_of(run.pk)
     config: Any = {"configurable": {"thread_id": str(run.pk), "checkpoint_ns": ""}}
     for _ in range(2):
@@ -167,7 +169,7 @@ def test_no_method_of_langgraphs_saver_writes_for_an_attempt_that_lost_its_run(n
 
 def test_outside_the_fence_a_saver_cannot_write_even_where_it_has_written() -> None:
     """So that a release of LangGraph that writes without asking for a pipeline is found out."""
-    run = a_run(Status.RUNNING)
+    run = a_run(RunStatus.RUNNING)
     saver = saver_of(run.pk)
     with saver._cursor(pipeline=True) as cursor:
         written = cursor.connection

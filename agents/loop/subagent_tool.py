@@ -90,7 +90,7 @@ def delegate(
 
 
 def usage(conversation: Sequence[AnyMessage]) -> dict[str, int]:
-    """The tokens that an agent and its sub-agents used, as the models counted them, over all attempt."""
+    """The tokens that an agent and its sub-agents used, as the models counted them, over all attempts."""
     total: dict[str, int] = {}
     for message in conversation:
         for key, number in _used(message).items():
