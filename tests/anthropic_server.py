@@ -45,7 +45,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.received.append(body)
-        self.server.keys.append(self.headers.get("X-Api-Key", ""))
+        # Clients before version 2 send the key in a header of its own.
+        bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.server.keys.append(self.headers.get("X-Api-Key") or bearer)
         answer = self.server.scripts[body["model"]](body)
         if isinstance(answer, int):
             self.send_response(answer)

@@ -260,6 +260,7 @@ def test_3_2_the_guides_agent_comes_back_whole(server: Live, greeter: Json) -> N
     answer = server.client.post("/agents/", json=body)
     assert answer.status_code == 201
     created = answer.json()["data"]
+    assert (created.pop("warnings"), created.pop("ungated")) == ([], [])  # of this change, and no part of the agent
     read = server.client.get(f"/agents/{created['id']}")
     assert read.status_code == 200
     assert read.json() == {"success": True, "message": "ok", "data": created}

@@ -139,10 +139,10 @@ def test_it_says_which_process_is_not_alive_and_how_to_start_it(kind: str) -> No
 
 
 def test_it_applies_migrations_that_are_missing() -> None:
-    call_command("migrate", "hitl", "0006", verbosity=0)
+    call_command("migrate", "hitl", "0007", verbosity=0)
     try:
         (finding,) = doctor.examine()
-        assert finding.problem.startswith("Migrations are not applied, 1: hitl.0007_")
+        assert finding.problem.startswith("Migrations are not applied, 1: hitl.0008_")
         call_command("doctor", repair=True)
         assert list(doctor.examine()) == []
     finally:

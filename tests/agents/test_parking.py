@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from agents.catalog import tools as tool_catalog
-from agents.loop import messages
+from agents.loop import model_answers
 from agents.models import Run, RunEvent, RunStatus
 from agents.runs import attempt, lifecycle
 from agents.sandbox import hosts
@@ -253,7 +253,7 @@ def test_the_last_of_very_many_calls_of_a_step_has_its_effect_though_the_others_
 def test_more_calls_in_one_step_than_are_carried_end_the_run_and_say_so(
     world: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "MAX_CALLS", 1)
+    monkeypatch.setattr(model_answers, "MAX_CALLS", 1)
     run = start(gated_agent(world, "a", "b"))
     assert carried(run).status == RunStatus.FAILED
     (said,) = RunEvent.objects.filter(run=run, key="end").values_list("payload__content", flat=True)

@@ -75,7 +75,7 @@ def test_an_edit_that_breaks_the_schema_says_why_and_loses_nothing(
     expect(page.get_by_text("This must be a number")).to_be_visible()
     page.get_by_label("amount").fill("-3")
     page.get_by_role("button", name="Approve with these arguments").click()
-    expect(page.get_by_text("-3 must be above 0")).to_be_visible()
+    expect(page.get_by_text("Input should be greater than 0")).to_be_visible()
     expect(page.get_by_label("payee")).to_have_value("Steel AG")
     expect(page.get_by_label("Your words to the agent, with")).to_have_value("half a thought")
     assert request_id in [request["request_id"] for request in people.pending()]
