@@ -1,6 +1,7 @@
 """The agent loop, which is LangChain's: a model, tools that are run elsewhere, and the gate between them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from langchain.agents import create_agent
@@ -38,16 +39,24 @@ def build_tool(spec: ToolSpec) -> UploadedTool:
     return UploadedTool(name=spec.name, description=spec.description, args_schema=spec.args_schema)
 
 
-def build_agent(
-    *,
-    model: BaseChatModel,
-    tools: Sequence[BaseTool],
-    instruction: str,
-    middleware: AgentMiddleware[Any, Any],
-    checkpointer: BaseCheckpointSaver[Any] | None = None,
-) -> Any:
+@dataclass(frozen=True)
+class AgentParts:
+    """What an agent is made of."""
+
+    model: BaseChatModel
+    tools: Sequence[BaseTool]
+    instruction: str
+    middleware: AgentMiddleware[Any, Any]
+
+
+def build_agent(parts: AgentParts, checkpointer: BaseCheckpointSaver[Any] | None = None) -> Any:
+    """The agent's graph. A sub-agent has no checkpointer of its own."""
     return create_agent(
-        model, tools, system_prompt=instruction or None, middleware=[middleware], checkpointer=checkpointer
+        parts.model,
+        parts.tools,
+        system_prompt=parts.instruction or None,
+        middleware=[parts.middleware],
+        checkpointer=checkpointer,
     )
 
 
@@ -62,27 +71,22 @@ def steps_left(begun: Mapping[str, Any] | None) -> int:
     return left
 
 
-def carry(
+def run_agent(
+    parts: AgentParts,
     *,
-    model: BaseChatModel,
-    tools: Sequence[BaseTool],
-    instruction: str,
     messages: Sequence[dict[str, str]],
-    middleware: AgentMiddleware[Any, Any],
     checkpointer: BaseCheckpointSaver[Any],
     thread_id: str,
     resume: bool,
     report: Callable[[AIMessage], None],
 ) -> list[AnyMessage] | None:
-    """Drive the agent until it has answered, and give the whole conversation; None when it parked on the way.
+    """Run the agent until it has answered, and return the whole conversation; None if it parked on the way.
 
-    With `resume` it goes on from the thread's checkpoint, if there is one. Each message of the model is reported
-    before its calls begin; the last one of before is reported again. Raises StepLimitReached, and whatever the
-    model raises.
+    With `resume` it continues from the thread's checkpoint, if there is one. `report` is called with each message of
+    the model before its calls begin; after a resume, with the last earlier one again. Raises StepLimitReached, and
+    whatever the model raises.
     """
-    agent = build_agent(
-        model=model, tools=tools, instruction=instruction, middleware=middleware, checkpointer=checkpointer
-    )
+    agent = build_agent(parts, checkpointer)
     config: Any = {"configurable": {"thread_id": thread_id}, "max_concurrency": MAX_CALLS}
     begun = checkpointer.get_tuple(config) if resume else None
     config["recursion_limit"] = steps_left(begun.metadata if begun else None)

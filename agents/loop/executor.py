@@ -1,7 +1,6 @@
-"""Carry a run: build its agent, drive it until it ends, parks or is lost, and say what came of it."""
+"""Execute a run: build its agent, run it until it ends, parks or is lost, and record the outcome."""
 
 import logging
-from typing import Any
 from uuid import UUID
 
 from langchain_core.messages import AIMessage, AnyMessage
@@ -10,12 +9,14 @@ from langgraph.errors import GraphBubbleUp
 from agents.catalog import model_names, snapshot
 from agents.llm import chat_models
 from agents.loop import checkpoints
-from agents.loop.engine import StepLimitReached, build_agent, build_tool, carry
+from agents.loop.engine import AgentParts, StepLimitReached, build_agent, build_tool, run_agent
 from agents.loop.gate import Gate
 from agents.loop.messages import tools_called
 from agents.loop.model_answers import finish_reason
+from agents.loop.steps import Steps
 from agents.loop.subagent_tool import SubAgentTool, usage
-from agents.loop.token_stream import Tokens
+from agents.loop.token_stream import TokenStream
+from agents.loop.tool_calls import Caller
 from agents.models import Run, RunStatus
 from agents.runs import events, lifecycle
 from agents.runs.attempt import Attempt, Lost, executing, is_stopping
@@ -29,18 +30,18 @@ class LostInGraph(Lost, GraphBubbleUp):
 
 
 def execute(run_id: UUID) -> None:
-    """Carry a run as far as it goes. Returns quietly when there is nothing to take."""
+    """Execute a run as far as it goes. Returns quietly if there is nothing to claim."""
     while (claimed := patient(lifecycle.claim)(run_id)) is not None:
         run, attempt = claimed
         with executing(attempt):
             attempt.lost_as = LostInGraph
             try:
-                parked = _carry(run, attempt)
+                parked = _execute_attempt(run, attempt)
             except Lost:
                 logger.info("Attempt %d at run %s ends here: it is not ours any more", attempt.number, run_id)
                 return
             except AWAY as e:
-                # It stays ours, and nobody carries it: the watch gives it back.
+                # It stays claimed and nothing executes it: the heartbeat loop releases it.
                 logger.warning("Attempt %d at run %s ends here: %s", attempt.number, run_id, type(e).__name__)
                 return
         # Once parked, look once more: what was decided meanwhile found a run that was held, and queued nothing.
@@ -48,10 +49,10 @@ def execute(run_id: UUID) -> None:
             return
 
 
-def _carry(run: Run, attempt: Attempt) -> bool:
-    """Whether it parked; else it has ended. Raises Lost, and what is said of a database that is away."""
+def _execute_attempt(run: Run, attempt: Attempt) -> bool:
+    """Return whether the run parked; otherwise it has ended. Raises Lost, and the errors of an unavailable database."""
     try:
-        conversation = _drive(run, attempt)
+        conversation = _run_agent(run, attempt)
     except (Lost, *AWAY):
         raise
     except Exception as e:  # noqa: BLE001 - whatever ends a run, its stream must say so
@@ -74,10 +75,10 @@ def _carry(run: Run, attempt: Attempt) -> bool:
     return False
 
 
-def _drive(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
+def _run_agent(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
     name = run.spec["agent_name"]
-    return carry(
-        **_parts(attempt, run, run.spec, Tokens(run.pk)),
+    return run_agent(
+        _parts(attempt, run, run.spec, TokenStream(run.pk)),
         messages=run.spec["messages"],
         checkpointer=checkpoints.Saver(attempt),
         thread_id=str(run.pk),
@@ -87,21 +88,20 @@ def _drive(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
 
 
 def _parts(
-    attempt: Attempt, run: Run, spec: snapshot.Spec, listener: Tokens, *, leader: str | None = None
-) -> dict[str, Any]:
-    """What an agent is made of, by the names of `engine.build_agent`.
+    attempt: Attempt, run: Run, spec: snapshot.Spec, listener: TokenStream, *, leader: str | None = None
+) -> AgentParts:
+    """What the agent of `spec` is made of. Raises ModelUnusable.
 
-    `spec` is the run's, or that of a sub-agent, whose `leader` is the agent that gives it tasks. `listener` hears the
-    agent's model. Raises ModelUnusable.
+    `spec` is the run's, or that of a sub-agent, whose `leader` is the agent that gives it tasks. `listener` receives
+    what the agent's model streams.
     """
     is_sub_agent = leader is not None
     tools = [snapshot.thaw(tool) for tool in spec["tools"]]
-    gate = Gate(
+    caller = Caller(
         attempt,
         agent_id=UUID(spec["agent_id"]) if is_sub_agent else run.agent_id,
         agent_name=spec["agent_name"],
-        tools=tools,
-        listener=listener,
+        steps=Steps(attempt, spec["agent_name"], is_sub_agent=is_sub_agent),
         background={
             "requester": run.spec.get("requester", ""),
             "agent_version": spec.get("agent_version", ""),
@@ -109,26 +109,28 @@ def _parts(
             "leader": leader or "",
             "run_ends_at": run.deadline_at.isoformat() if run.deadline_at else "",
         },
-        is_sub_agent=is_sub_agent,
     )
-    return {
-        "model": chat_models.build(model_names.Model(**spec["model"]), listener),
-        "tools": [
+    return AgentParts(
+        model=chat_models.build(model_names.Model(**spec["model"]), listener),
+        tools=[
             *map(build_tool, tools),
             *(_sub_agent(attempt, run, sub, leader=spec["agent_name"]) for sub in spec.get("agents", [])),
         ],
-        "instruction": spec["instruction"] or "",
-        "middleware": gate,
-    }
+        instruction=spec["instruction"] or "",
+        middleware=Gate(caller, tools, listener),
+    )
 
 
 def _sub_agent(attempt: Attempt, run: Run, spec: snapshot.Spec, *, leader: str) -> SubAgentTool:
-    """Built when it is called: an agent whose model cannot be asked spoils no run that does without it."""
+    """The tool that gives tasks to a sub-agent.
+
+    The sub-agent is built when it is called, so one whose model is unusable fails no run that does not call it.
+    """
     model = model_names.Model(**spec["model"])
     return SubAgentTool(
         name=spec["tool_name"],
         description=spec["description"] or f"Gives a task to the agent {spec['agent_name']} and waits for its answer.",
-        build=lambda: build_agent(**_parts(attempt, run, spec, Tokens(), leader=leader)),
+        build=lambda: build_agent(_parts(attempt, run, spec, TokenStream(), leader=leader)),
         explain=lambda exc: _explain(exc, model),
     )
 
@@ -155,7 +157,7 @@ def _reason(exc: Exception, run: Run) -> str:
 
 
 def _explain(exc: Exception, model: model_names.Model) -> str | None:
-    """Why an agent came to no answer, where that lies with its model; None if something else is wrong."""
+    """Why an agent came to no answer, if its model is the reason; otherwise None."""
     if isinstance(exc, StepLimitReached):
         return str(exc)
     return chat_models.explain(exc, model)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
-from uuid import UUID
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse, ToolCallRequest
 from langchain_core.messages import AIMessage, ToolMessage
@@ -13,48 +12,37 @@ from agents.catalog.tools import ToolGone
 from agents.catalog.toolspec import ToolSpec
 from agents.llm.retries import retried
 from agents.loop.gated_call import GatedCall
-from agents.loop.model_answers import readable, why_unreadable
-from agents.loop.steps import Steps
+from agents.loop.model_answers import normalized, why_unreadable
 from agents.loop.subagent_tool import SubAgentTool, delegate
-from agents.loop.token_stream import Tokens
+from agents.loop.token_stream import TokenStream
 from agents.loop.tool_calls import Caller, Handler, ToolCall
-from agents.runs.attempt import Attempt
 from aip.core.jsonb import storable
 
 
 class Gate(AgentMiddleware[Any, Any]):
     """The middleware of one agent in one attempt at a run."""
 
-    def __init__(
-        self,
-        attempt: Attempt,
-        *,
-        agent_id: UUID,
-        agent_name: str,
-        tools: list[ToolSpec],
-        listener: Tokens,
-        background: dict[str, str] | None = None,
-        is_sub_agent: bool = False,
-    ) -> None:
-        """`background`: see `Caller`. `listener` hears the agent's model."""
+    def __init__(self, caller: Caller, tools: list[ToolSpec], listener: TokenStream) -> None:
+        """`listener` receives what the agent's model streams."""
         super().__init__()
-        self.attempt = attempt
+        self.caller = caller
+        self.attempt = caller.attempt
+        self.steps = caller.steps
         self.listener = listener
         self.specs = {spec.name: spec for spec in tools}
-        self.steps = Steps(attempt, agent_name, is_sub_agent=is_sub_agent)
-        self.caller = Caller(attempt, agent_id, agent_name, self.steps, background or {})
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        # Calls of the leader may wait meanwhile; they have their effect sooner if they go on holding.
+        # While a sub-agent's model answers, calls of the leader may wait. They keep their thread, so that a decision
+        # takes effect at once.
         with self.attempt.busy(gated=False) if self.steps.is_sub_agent else nullcontext():
             response = retried(lambda: handler(request), self.attempt.sleep)
         earlier = [m for m in request.messages if isinstance(m, AIMessage)]
         response.result = [
-            readable(
+            normalized(
                 message,
-                heard=self.listener.calls,
+                streamed=self.listener.calls,
                 tools={getattr(tool, "name", "") for tool in request.tools},
                 taken={call["id"] or "" for m in earlier for call in m.tool_calls},
             )
@@ -65,7 +53,7 @@ class Gate(AgentMiddleware[Any, Any]):
         return response
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Handler) -> ToolMessage | Command[Any]:
-        # What is shown, sealed and run is one and the same: arguments that the database can hold.
+        # The arguments are made storable first, so that what is shown, sealed and run is the same.
         arguments = storable(request.tool_call["args"])
         request = request.override(tool_call={**request.tool_call, "args": arguments})
         message = self.steps.enter(request)

@@ -36,7 +36,7 @@ from agents.loop.messages import (
     tool_message,
     with_note,
 )
-from agents.loop.tool_calls import Caller, Result, ToolCall, read_code, run_tool
+from agents.loop.tool_calls import Caller, Result, ToolCall, read_code
 from agents.runs import argument_checks, events
 from agents.sandbox import client as sandbox
 from aip.core.db import patient
@@ -227,12 +227,10 @@ class GatedCall(ToolCall):
         """
         for _ in range(MAX_STARTS):
             with suppress(sandbox.TooLate):
-                return run_tool(
-                    self.attempt,
+                return self.run_tool(
                     self._to_run,
                     self.spec,
                     source,
-                    context=self.context_for(self.spec),
                     expected_defaults=self.approval.defaults_beside(self._to_run["args"]),
                     start_before=start_before,
                 )

@@ -43,23 +43,23 @@ class AskedCall:
     arguments: Any
 
 
-def readable(
-    message: AIMessage, *, heard: Sequence[AskedCall], tools: Collection[str], taken: Collection[str]
+def normalized(
+    message: AIMessage, *, streamed: Sequence[AskedCall], tools: Collection[str], taken: Collection[str]
 ) -> AIMessage:
     """A model's message whose calls have ids and names that can be sent back to any provider.
 
-    `heard` are its calls as they were streamed, if they were: LangChain completes JSON that breaks off, and a call
-    with half of its arguments is not what the model wanted. A call whose arguments cannot be read has none, and the
-    message says why (`why_unreadable`). `taken` are the ids of the conversation's earlier calls. The message's own id
-    is ours too: the state keeps one message per id, and a provider may repeat its ids.
+    `streamed` are its calls as they arrived, if the answer was streamed: LangChain completes JSON that breaks off, and
+    a call with half of its arguments is not what the model wanted. A call whose arguments cannot be read has none, and
+    the message says why (`why_unreadable`). `taken` are the ids of the conversation's earlier calls. The message's own
+    id is ours too: the state keeps one message per id, and a provider may repeat its ids.
 
-    Raises StepLimitReached for what cannot be carried.
+    Raises StepLimitReached if there are too many calls, or arguments nested too deep.
     """
-    asked = heard or [AskedCall(call["id"], call["name"] or "", call["args"]) for call in message.tool_calls] + [
+    asked = streamed or [AskedCall(call["id"], call["name"] or "", call["args"]) for call in message.tool_calls] + [
         AskedCall(call["id"], call["name"] or "", call["args"] or "") for call in message.invalid_tool_calls
     ]
     if len(asked) > MAX_CALLS:
-        raise StepLimitReached(f"The model asked for {len(asked)} tools in one step; {MAX_CALLS} are carried at most.")
+        raise StepLimitReached(f"The model asked for {len(asked)} tools in one step; {MAX_CALLS} are allowed.")
     calls: list[ToolCall] = []
     unreadable: dict[str, str] = {}
     for each in asked:

@@ -21,22 +21,23 @@ class Steps:
         self.agent_name = agent_name
         self.is_sub_agent = is_sub_agent
         self._asked_by: dict[str, str] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def enter(self, request: ToolCallRequest) -> AIMessage | None:
-        """Note which message asked for a call; tell of a sub-agent's, which nobody else sees, before its calls.
+        """Note which message asked for a call, and return the message. Raises Lost.
 
-        Returns the message. A checkpoint has it by now, so it is the same whoever enters the call again. Raises Lost.
+        A sub-agent's message is reported here, before its calls, because the executor sees only the leader's. A
+        checkpoint has the message by now, so it is the same for every attempt that enters the call.
         """
         step, messages = namespace(request), request.state["messages"]
         message = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
         if message is None:
             return None
         self._asked_by[step] = str(message.id)
-        if self.is_sub_agent and message.id not in self._told:
+        if self.is_sub_agent and message.id not in self._reported:
             called = self._marked(tools_called(message), [_around(step)])
             self.write(f"calls:{message.id}", called)
-            self._told.add(str(message.id))
+            self._reported.add(str(message.id))
         return message
 
     def placed(self, payload: events.Payload) -> events.Payload:

@@ -39,7 +39,7 @@ class SubAgentTool(BaseTool):
     explain: Callable[[Exception], str | None]
 
     def _run(self, config: RunnableConfig, **arguments: Any) -> tuple[str, dict[str, Any]]:
-        """Raises ToolFailed for what the model can be told."""
+        """Raises ToolFailed with a text for the model."""
         task = arguments.get("task")
         if not isinstance(task, str) or not task.strip():
             raise ToolFailed("Give the agent a task: a text that is not empty.")
@@ -62,19 +62,19 @@ class SubAgentTool(BaseTool):
 def delegate(
     steps: Steps, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
 ) -> ToolMessage:
-    """Let a sub-agent work, and tell of it. Raises what ends or parks the run, and what the model cannot be told.
+    """Run a sub-agent's task, and report its start and end. Raises what ends or parks the run.
 
-    Its own calls pass its own gate: for the attempt nothing runs or waits here. Between its beginning and its end it
-    may have been parked, so nothing is measured; the events' times say how long it took.
+    The sub-agent's calls pass its own gate, so for the attempt nothing runs or waits here. The run may park between
+    start and end, so no duration is reported; the times of the events show it.
     """
     call, step = request.tool_call, namespace(request)
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "step_id": step,
         "call_id": str(call["id"]),
         "name": call["name"],
         "arguments": call["args"],
     }
-    begun = steps.placed(events.delegated(**told))
+    begun = steps.placed(events.delegated(**fields))
     steps.write(f"delegated:{step}", begun)
     try:
         message = handler(request)
@@ -84,7 +84,7 @@ def delegate(
         raise TypeError(f"A sub-agent gave {type(message).__name__}.")
     message = message.model_copy(update={"content": storable(message.text)})
     failed = message.status == "error"
-    ended = events.tool_result(**told, output=message.text, failed=failed, seconds=None, request=None)
+    ended = events.tool_result(**fields, output=message.text, failed=failed, seconds=None, request=None)
     steps.write(f"result:{step}", steps.placed(ended))
     return message
 

@@ -1,4 +1,4 @@
-"""What a model says, piece by piece as it comes: hints to those who follow a run (contract 3.4.4, kind `token`)."""
+"""A model's answer, published piece by piece to the streams of its run (contract 3.4.4, kind `token`)."""
 
 import time
 from concurrent.futures import Future, wait
@@ -15,17 +15,18 @@ from agents.loop.model_answers import AskedCall
 from agents.runs import events
 from aip.core import pubsub
 
-# Pieces are sent together, so that a fast model is no flood of messages.
+# Pieces are sent together, so that a fast model does not cause a flood of messages.
 FLUSH_SECONDS = 0.08
-# How long the end of a message waits for what was said in it to be sent, where Redis is slow.
+# How long the end of a message waits for its last pieces to be sent when Redis is slow.
 WAIT_SECONDS = 0.5
 
 
-class Tokens(BaseCallbackHandler):
-    """Hears one model of one run, which is asked one thing at a time, and tells those who follow the run, if given.
+class TokenStream(BaseCallbackHandler):
+    """Receives what one model of one run streams; the model answers one request at a time.
 
-    Also ends an answer that takes longer than a model may: the libraries' limits are for the time between two pieces.
-    And keeps the calls of an answer as they came (`calls`), because LangChain completes JSON that breaks off.
+    It publishes the text to the streams of the run, if `run_id` is given. It ends an answer that takes longer than a
+    model may, because the limits of the libraries are for the time between two pieces. It keeps the calls of an answer
+    as they arrived (`calls`), because LangChain completes JSON that breaks off.
     """
 
     raise_error = True  # or an answer that took too long would be one line in a log

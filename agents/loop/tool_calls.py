@@ -79,9 +79,46 @@ class ToolCall:
         """Raises ToolGone, Lost."""
         with self.attempt.busy(gated=False):
             source, _ = read_code(spec.id, spec.version_id)
-            result = run_tool(self.attempt, self.call, spec, source, context=self.context_for(spec))
+            result = self.run_tool(self.call, spec, source)
             self.report(result)
             return result.message
+
+    def run_tool(
+        self,
+        call: ModelsCall,
+        spec: ToolSpec,
+        source: str,
+        *,
+        expected_defaults: dict[str, Any] | None = None,
+        start_before: float | None = None,
+    ) -> Result:
+        """Run the tool; a failure is a result too. `call` has the arguments to run it with.
+
+        `start_before` is a time.monotonic(). Raises TooLate, DefaultsChanged, Lost.
+        """
+        began, stop, was_refused = time.monotonic(), sandbox.Stop(), False
+        try:
+            with self.attempt.stoppable(stop):
+                result = sandbox.call(
+                    tool_catalog.tool_code(spec, source),
+                    call["args"],
+                    timeout=spec.timeout_seconds,
+                    context=self.context_for(spec),
+                    expected_defaults=expected_defaults,
+                    start_before=start_before,
+                    stop=stop,
+                )
+            message = tool_message(call, result.content, failed=result.failed)
+        except (Lost, sandbox.TooLate, sandbox.DefaultsChanged):
+            raise
+        except (ToolFailed, SandboxUnavailable) as e:
+            was_refused = isinstance(e, sandbox.NotRun | SandboxUnavailable)
+            message = tool_message(call, str(e), failed=True)
+        except Exception as e:
+            # A call that was started must come to an end, whatever goes wrong around it.
+            logger.exception("A tool could not be run")
+            message = tool_message(call, f"The tool could not be run ({type(e).__name__}).", failed=True)
+        return Result(message, time.monotonic() - began, was_refused)
 
     def refuse(self, why: str) -> ToolMessage:
         """The message of a call that cannot run, whoever is asked. Raises Lost."""
@@ -163,42 +200,3 @@ class ToolCall:
         with self.attempt.writing() as run:
             approvals.mark_delivered(approval.pk)
             self.append_result(run, self.call, result, approval)
-
-
-def run_tool(
-    attempt: Attempt,
-    call: ModelsCall,
-    spec: ToolSpec,
-    source: str,
-    *,
-    context: CallContext,
-    expected_defaults: dict[str, Any] | None = None,
-    start_before: float | None = None,
-) -> Result:
-    """Run a tool. A failure is a result too. `start_before` is a time.monotonic().
-
-    Raises TooLate, DefaultsChanged, Lost.
-    """
-    began, stop, was_refused = time.monotonic(), sandbox.Stop(), False
-    try:
-        with attempt.stoppable(stop):
-            result = sandbox.call(
-                tool_catalog.tool_code(spec, source),
-                call["args"],
-                timeout=spec.timeout_seconds,
-                context=context,
-                expected_defaults=expected_defaults,
-                start_before=start_before,
-                stop=stop,
-            )
-        message = tool_message(call, result.content, failed=result.failed)
-    except (Lost, sandbox.TooLate, sandbox.DefaultsChanged):
-        raise
-    except (ToolFailed, SandboxUnavailable) as e:
-        was_refused = isinstance(e, sandbox.NotRun | SandboxUnavailable)
-        message = tool_message(call, str(e), failed=True)
-    except Exception as e:
-        # A call that was started must come to an end, whatever goes wrong around it.
-        logger.exception("A tool could not be run")
-        message = tool_message(call, f"The tool could not be run ({type(e).__name__}).", failed=True)
-    return Result(message, time.monotonic() - began, was_refused)

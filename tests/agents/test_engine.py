@@ -10,7 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
 
 from agents.llm.rehearsal import Rehearsal
-from agents.loop.engine import StepLimitReached, carry
+from agents.loop.engine import AgentParts, StepLimitReached, run_agent
 
 
 class Killed(BaseException):
@@ -57,12 +57,9 @@ def test_it_comes_to_the_same_answer_when_it_is_cut_at_any_write(number: int, is
     saver, tool, reports = Cut(number, is_kept=is_kept), Counter(calls=[]), list[AIMessage]()
 
     def go_on(resume: bool) -> Any:
-        return carry(
-            model=Rehearsal(),
-            tools=[tool],
-            instruction="",
+        return run_agent(
+            AgentParts(Rehearsal(), [tool], "", AgentMiddleware()),
             messages=[{"role": "user", "content": "three"}],
-            middleware=AgentMiddleware(),
             checkpointer=saver,
             thread_id="one",
             resume=resume,
@@ -110,12 +107,9 @@ def test_an_agent_that_comes_to_no_answer_is_ended(
     saver, tool = InMemorySaver(), Counter(calls=[])
 
     def go_on(resume: bool = True) -> Any:
-        return carry(
-            model=Looping(),
-            tools=[tool],
-            instruction="",
+        return run_agent(
+            AgentParts(Looping(), [tool], "", middleware),
             messages=[{"role": "user", "content": "three"}],
-            middleware=middleware,
             checkpointer=saver,
             thread_id="one",
             resume=resume,

@@ -16,7 +16,9 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from agents.catalog import tools as tool_catalog
 from agents.catalog.toolspec import ToolSpec
 from agents.loop.gate import Gate
-from agents.loop.token_stream import Tokens
+from agents.loop.steps import Steps
+from agents.loop.token_stream import TokenStream
+from agents.loop.tool_calls import Caller
 from agents.models import Agent, Run, RunEvent, Tool, ToolVersion
 from agents.runs import lifecycle
 from agents.runs.attempt import Attempt, Lost
@@ -70,13 +72,9 @@ class Call:
         return claimed[1]
 
     def enter(self, attempt: Attempt | None = None, **arguments: Any) -> ToolMessage:
-        gate = Gate(
-            attempt or self.claim(),
-            agent_id=self.run.agent_id,
-            agent_name="agent",
-            tools=[self.spec],
-            listener=Tokens(),
-        )
+        attempt = attempt or self.claim()
+        steps = Steps(attempt, "agent", is_sub_agent=False)
+        gate = Gate(Caller(attempt, self.run.agent_id, "agent", steps, {}), [self.spec], TokenStream())
         config: Any = {"configurable": {"checkpoint_ns": self.namespace}}
         state = {"messages": [HumanMessage("please send")]}
         runtime: Any = ToolRuntime(

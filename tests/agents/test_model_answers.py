@@ -7,7 +7,7 @@ from langchain_anthropic.chat_models import _format_messages
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from agents.loop.engine import StepLimitReached
-from agents.loop.model_answers import AskedCall, finish_reason, read_arguments, readable, why_unreadable
+from agents.loop.model_answers import AskedCall, finish_reason, normalized, read_arguments, why_unreadable
 
 
 def claudes(partial: str) -> AIMessage:
@@ -25,14 +25,14 @@ def sent_back(message: AIMessage) -> Any:
 
 def test_a_call_that_is_cut_off_goes_back_without_its_half() -> None:
     partial = '{"text": "ha'
-    message = readable(claudes(partial), heard=[AskedCall("one", "note", partial)], tools={"note"}, taken=set())
+    message = normalized(claudes(partial), streamed=[AskedCall("one", "note", partial)], tools={"note"}, taken=set())
     assert "cut off" in (why_unreadable(message, "one") or "")
     assert sent_back(message)[1:] == [{"type": "tool_use", "name": "note", "input": {}, "id": "one"}]
 
 
 def test_a_call_with_an_id_of_ours_goes_back_once() -> None:
     whole = '{"text": "ha"}'
-    message = readable(claudes(whole), heard=[AskedCall("one", "note", whole)], tools={"note"}, taken={"one"})
+    message = normalized(claudes(whole), streamed=[AskedCall("one", "note", whole)], tools={"note"}, taken={"one"})
     ours = message.tool_calls[0]["id"]
     assert ours != "one"
     assert sent_back(message)[1:] == [{"type": "tool_use", "name": "note", "input": {"text": "ha"}, "id": ours}]
@@ -40,7 +40,7 @@ def test_a_call_with_an_id_of_ours_goes_back_once() -> None:
 
 def test_a_call_that_was_not_streamed_and_cannot_be_read_is_kept_too() -> None:
     invalid = {"id": "one", "name": "note", "args": "[1", "error": None, "type": "invalid_tool_call"}
-    message = readable(AIMessage("", invalid_tool_calls=[invalid]), heard=[], tools={"note"}, taken=set())
+    message = normalized(AIMessage("", invalid_tool_calls=[invalid]), streamed=[], tools={"note"}, taken=set())
     assert [(call["name"], call["args"]) for call in message.tool_calls] == [("note", {})]
     assert message.invalid_tool_calls == []
     assert why_unreadable(message, "one")
@@ -48,7 +48,7 @@ def test_a_call_that_was_not_streamed_and_cannot_be_read_is_kept_too() -> None:
 
 def test_a_name_that_is_replaced_is_never_that_of_another_tool() -> None:
     asked = [AskedCall("one", "no te", "{}"), AskedCall("two", "functions.note", "{}")]
-    message = readable(AIMessage(""), heard=asked, tools={"note", "no_te"}, taken=set())
+    message = normalized(AIMessage(""), streamed=asked, tools={"note", "no_te"}, taken=set())
     first, second = (call["name"] for call in message.tool_calls)
     assert first.startswith("no_te_")
     assert second == "note"
