@@ -205,6 +205,12 @@ class Run(models.Model):
     started_at = models.DateTimeField(null=True, help_text="When a worker first claimed it")
     completed_at = models.DateTimeField(null=True)
     deadline_at = models.DateTimeField(null=True, help_text="Its own limit, waiting included")
+    resumptions = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often it was resumed after it had failed"
+    )
+    resumable_until = models.DateTimeField(
+        null=True, help_text="Until when a failed run keeps its checkpoint and can be resumed"
+    )
     requeues = models.PositiveSmallIntegerField(default=0, help_text="How often the sweep has queued it again")
     requeue_at = models.DateTimeField(
         db_default=Now() + REQUEUE_AFTER, help_text="If it still waits for a worker then, the queue has lost it"
@@ -213,7 +219,7 @@ class Run(models.Model):
 
     class Meta:
         default_permissions = ["add", "view"]
-        permissions = [("cancel_run", "Can cancel runs")]
+        permissions = [("cancel_run", "Can cancel runs"), ("resume_run", "Can resume failed runs")]
         ordering = ["-created_at"]
         constraints = [
             models.CheckConstraint(condition=Q(status__in=RunStatus.values), name="run_status_known"),
@@ -225,6 +231,9 @@ class Run(models.Model):
                 condition=(Q(status__in=ENDED) & Q(completed_at__isnull=False))
                 | (~Q(status__in=ENDED) & Q(completed_at__isnull=True)),
                 name="run_completed_at_set_when_ended",
+            ),
+            models.CheckConstraint(
+                condition=Q(resumable_until__isnull=True) | Q(status="failed"), name="run_resumable_only_when_failed"
             ),
         ]
         indexes = [
@@ -243,6 +252,12 @@ class Run(models.Model):
                 fields=["deadline_at"],
                 condition=Q(status__in=["queued", "running", "waiting"], deadline_at__isnull=False),
                 name="living_by_deadline",
+            ),
+            # The sweep's look, every second, for failed runs whose checkpoints are no longer kept.
+            models.Index(
+                fields=["resumable_until"],
+                condition=Q(resumable_until__isnull=False),
+                name="failed_by_resumable_until",
             ),
         ]
 

@@ -208,6 +208,8 @@ HITL_DEFAULT_TIMEOUT_SECONDS = env_int("HITL_DEFAULT_TIMEOUT_SECONDS", 300, low=
 
 DEFAULT_MODEL = env("AIP_DEFAULT_MODEL", "rehearsal/default")
 # Packages that tools may declare, by name; `*` for any.
+# How long a run that failed for its model's sake, or at its step limit, can be resumed; 0: not at all.
+KEEP_FAILED_HOURS = env_int("AIP_KEEP_FAILED_HOURS", 72, low=0, high=24 * 366)
 TOOL_PACKAGES = env_list("AIP_TOOL_PACKAGES")
 TOOL_PACKAGES_DIR = DATA_DIR / "tool-packages"
 MODELS = env_list("AIP_MODELS")

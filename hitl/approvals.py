@@ -83,7 +83,7 @@ def rejections(run_id: UUID, tool_id: UUID, arguments: Arguments) -> int:
 
 
 def ask_again(request: ApprovalRequest, call: Call, reason: str) -> TimedRequest:
-    """Open the next round about a call that was approved and cannot be run under that approval.
+    """Open the next round about a call that cannot be run under its last one, which is closed.
 
     A call that was started is marked as unknown. The caller's transaction keeps others from the run.
     """

@@ -13,8 +13,13 @@ from hitl.models import ApprovalRequest, Execution, Status
 
 
 def claim_execution(request_id: UUID) -> bool:
-    """Take the right to run an approved call. True once, for one caller, ever."""
-    unstarted = ApprovalRequest.objects.filter(pk=request_id, status=Status.APPROVED, execution=Execution.NONE)
+    """Take the right to run an approved call. True once, for one caller, ever.
+
+    An approval whose run ended before the call began is settled, and lets nothing run.
+    """
+    unstarted = ApprovalRequest.objects.filter(
+        pk=request_id, status=Status.APPROVED, execution=Execution.NONE, settled_at=None
+    )
     return unstarted.update(execution=Execution.STARTED, execution_started_at=Now()) == 1
 
 

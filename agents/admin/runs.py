@@ -1,6 +1,6 @@
 """Runs and their events in the admin; a run can be cancelled there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from agents.models import ENDED, Agent, Run, RunEvent, RunFile, RunStatus
-from agents.runs import lifecycle
+from agents.runs import lifecycle, resumption
 from aip.core.admin_pages import (
     LIST_CHARACTERS,
     LongTableAdmin,
@@ -37,17 +37,29 @@ from aip.core.admin_pages import (
     when,
 )
 from aip.core.annotated import WithAnnotations
+from aip.core.exceptions import Conflict
 from hitl.admin import outcome_badge
 from hitl.labels import OUTCOME
 from hitl.models import ApprovalRequest
 
 CANCEL = "agents.cancel_run"
+RESUME = "agents.resume_run"
 RUN_COLOURS: dict[str, str] = {
     RunStatus.RUNNING: "info",
     RunStatus.WAITING: "warning",
     RunStatus.SUCCEEDED: "success",
     RunStatus.FAILED: "danger",
 }
+SHOWN = (
+    "status",
+    "attempt",
+    "created_at",
+    "started_at",
+    "completed_at",
+    "deadline_at",
+    "resumptions",
+    "resumable_until",
+)
 # A run's page shows its last events; the events' own list has them all, page by page.
 EVENTS = 100
 EVENT_CHARACTERS = 5000
@@ -101,6 +113,8 @@ class RunAdmin(LongTableAdmin):
                     "completed",
                     "duration",
                     "deadline",
+                    "resumptions",
+                    "resumable",
                 ]
             },
         )
@@ -116,38 +130,53 @@ class RunAdmin(LongTableAdmin):
     started = column("started", lambda r: when(r.started_at))
     completed = column("completed", lambda r: when(r.completed_at))
     deadline = column("ends at the latest", lambda r: when(r.deadline_at))
+    resumable = column("can be resumed until", lambda r: when(r.resumable_until))
     duration = column(
         "took", lambda r: f"{(r.completed_at - r.created_at).total_seconds():.1f} s" if r.completed_at else "-"
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RunRow]:
         runs: QuerySet[Run] = super().get_queryset(request)
-        runs = runs.select_related("agent").only(
-            "agent__name", "status", "attempt", "created_at", "started_at", "completed_at", "deadline_at"
-        )
+        runs = runs.select_related("agent").only("agent__name", *SHOWN)
         return runs.annotate(beginning=Left("input", 2 * LIST_CHARACTERS))
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(require_POST(self.cancel))
-        return [path("<uuid:run_id>/cancel/", view, name="agents_run_cancel"), *super().get_urls()]
+        views = {"cancel": self.cancel, "resume": self.resume}
+        ours = (
+            path(f"<uuid:run_id>/{name}/", self.admin_site.admin_view(require_POST(view)), name=f"agents_run_{name}")
+            for name, view in views.items()
+        )
+        return [*ours, *super().get_urls()]
 
     def cancel(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         if not request.user.has_perm(CANCEL):
             raise PermissionDenied("You may look at runs, but not cancel them. Ask an administrator.")
+        return self._changed(request, run_id, lifecycle.cancel, "The run was cancelled.")
+
+    def resume(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        if not request.user.has_perm(RESUME):
+            raise PermissionDenied("You may look at runs, but not resume them. Ask an administrator.")
+        return self._changed(request, run_id, resumption.resume, "The run was resumed.")
+
+    def _changed(self, request: HttpRequest, run_id: UUID, verb: Callable[..., None], done: str) -> HttpResponse:
         get_object_or_404(Run.objects.only("pk"), pk=run_id)
         try:
-            lifecycle.cancel(run_id, by=request.user.get_username())
-        except lifecycle.AlreadyEnded as e:
+            verb(run_id, by=request.user.get_username())
+        except Conflict as e:
             messages.error(request, str(e))
         else:
-            messages.success(request, "The run was cancelled.")
+            messages.success(request, done)
         return redirect("admin:agents_run_change", run_id)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
     ) -> HttpResponse:
-        may = obj is not None and obj.status not in ENDED and request.user.has_perm(CANCEL)
-        context["cancel_url"] = reverse("admin:agents_run_cancel", args=[obj.pk]) if may else ""
+        can = {
+            "cancel": obj is not None and obj.status not in ENDED and request.user.has_perm(CANCEL),
+            "resume": obj is not None and obj.resumable_until is not None and request.user.has_perm(RESUME),
+        }
+        for name, may in can.items():
+            context[f"{name}_url"] = reverse(f"admin:agents_run_{name}", args=[obj.pk]) if may else ""
         return super().render_change_form(request, context, *args, obj=obj, **kwargs)
 
     def found(self, term: str) -> Q:

@@ -20,10 +20,12 @@ MODELS = envelope(
         many=True,
     ),
 )
-CANCELLED = envelope(
-    "RunCancelled",
-    inline_serializer("CancelledRun", {"id": serializers.UUIDField(), "status": serializers.CharField()}),
-)
+RUN_STATE: dict[str, serializers.Field[Any, Any, Any, Any]] = {
+    "id": serializers.UUIDField(),
+    "status": serializers.CharField(),
+}
+CANCELLED = envelope("RunCancelled", inline_serializer("CancelledRun", RUN_STATE))
+RESUMED = envelope("RunResumed", inline_serializer("ResumedRun", RUN_STATE))
 EMPTY = envelope("McpList", serializers.ListField(child=serializers.DictField()))
 
 # The contract spells the paths of lists with a slash at the end, and no others.

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from agents.catalog import configs
 from agents.models import Run, RunStatus
-from agents.runs import queries
+from agents.runs import events, queries
 from agents.runs.attachments import MAX_FILES
 from aip.core.fields import MAX_TEXT, File, Object, ShortList, StrictText, checked
 
@@ -119,13 +119,18 @@ class RunSerializer(serializers.Serializer[Any]):
 
 class RunDetailSerializer(RunSerializer):
     output = serializers.ListField(child=serializers.DictField(), help_text="The events of its stream, in order")
+    resumable_until = serializers.DateTimeField(
+        allow_null=True, help_text="Until when this failed run can be resumed; null: it cannot"
+    )
     total_usage = serializers.DictField(required=False, help_text="Tokens, as the model counted them")
 
     def to_representation(self, instance: Run) -> dict[str, Any]:
-        events = list(instance.events.order_by("seq").values_list("key", "payload"))
-        usage = next((payload["usage"] for key, payload in events if key == "usage"), None)
+        rows = list(instance.events.order_by("seq").values_list("seq", "payload"))
+        shown = [payload for _, payload in events.in_order(rows, is_all=True)]
+        usage = next((payload["usage"] for payload in shown if payload["metadata"]["kind"] == "usage"), None)
         return {
             **super().to_representation(instance),
-            "output": [payload for _, payload in events],
+            "output": shown,
+            "resumable_until": instance.resumable_until.isoformat() if instance.resumable_until else None,
             **({"total_usage": usage} if usage else {}),
         }

@@ -6,10 +6,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents.api.envelope import envelope, paging
-from agents.api.openapi import CANCELLED
+from agents.api.openapi import CANCELLED, RESUMED
 from agents.api.query_serializers import RunQuery
 from agents.api.run_serializers import RunDetailSerializer, RunSerializer
-from agents.runs import lifecycle, queries
+from agents.runs import lifecycle, queries, resumption
 from aip.core import openapi
 
 
@@ -60,3 +60,23 @@ class RunCancel(APIView):
         run = lifecycle.find(agent_id, run_id)
         lifecycle.cancel(run.pk, by=request.user.get_username())
         return Response(envelope({"id": str(run.pk), "status": "cancelled"}, "Run cancelled"))
+
+
+class RunResume(APIView):
+    permissions = {"POST": "agents.resume_run"}
+
+    @extend_schema(
+        operation_id="runs_resume",
+        tags=["runs"],
+        request=None,
+        responses={200: RESUMED, **openapi.errors(401, 404, 409)},
+    )
+    def post(self, request: Request, agent_id: str, run_id: str) -> Response:
+        """Let a run go on that failed for its model's sake or at its step limit; follow it by its stream.
+
+        What ran is not repeated. Calls that nobody had decided, or that had not begun, are asked about again. 409 when
+        it did not fail so, when its state is no longer kept, and when it goes on already.
+        """
+        run = lifecycle.find(agent_id, run_id)
+        resumption.resume(run.pk, by=request.user.get_username())
+        return Response(envelope({"id": str(run.pk), "status": "started"}, "Run resumed"))

@@ -203,13 +203,14 @@ async def follow(run_id: UUID, after: int) -> AsyncIterator[str]:
                 if batch is None:
                     yield "data: [DONE]\n\n"
                     return
-                for seq, payload in batch:
+                is_all = len(batch) < BATCH
+                for seq, payload in events.in_order(batch, is_all=is_all):
                     after = seq
                     yield f"id: {seq}\n{_data(payload)}"
                     if payload.get("is_final"):
                         yield "data: [DONE]\n\n"
                         return
-                if len(batch) == BATCH:
+                if not is_all:
                     continue
             try:
                 await asyncio.wait_for(subscription.is_ready.wait(), KEEP_ALIVE_SECONDS)

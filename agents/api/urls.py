@@ -27,4 +27,5 @@ urlpatterns = [
     re_path(RUN_START, stream_views.RunStart.as_view(), name="run-start"),
     re_path(RUN_STREAM, stream_views.RunStream.as_view(), name="run-stream"),
     re_path(rf"{RUN}/cancel/?$", run_views.RunCancel.as_view(), name="run-cancel"),
+    re_path(rf"{RUN}/resume/?$", run_views.RunResume.as_view(), name="run-resume"),
 ]

@@ -16,7 +16,7 @@ from agents.catalog.toolspec import ToolSpec
 
 # Model and tool steps of one run before it is taken for a loop.
 MAX_STEPS = 100
-LOOPS = f"The agent took more than {MAX_STEPS} steps without coming to an answer."
+LOOPS = "The agent took more than {steps} steps without coming to an answer."
 # Calls of one step, all under way at once: one that had to queue behind others that wait for people might be decided
 # long before them, to no effect. LangGraph's default follows the processors.
 MAX_CALLS = 256
@@ -60,15 +60,20 @@ def build_agent(parts: AgentParts, checkpointer: BaseCheckpointSaver[Any] | None
     )
 
 
-def steps_left(begun: Mapping[str, Any] | None) -> int:
-    """LangGraph's limit, which it counts anew each time that it is called: what those before have left of ours.
+def steps_left(begun: Mapping[str, Any] | None, *, resumptions: int = 0) -> int:
+    """The limit to give to LangGraph, which counts only its own steps since it was called.
 
-    `begun` is the metadata of the last checkpoint, if there is one. Raises StepLimitReached.
+    `begun` is the metadata of the last checkpoint, if there is one. A run that is resumed after it failed may take as
+    many steps again. Raises StepLimitReached.
     """
-    left: int = MAX_STEPS - (begun or {}).get("step", 0)
+    left: int = max_steps(resumptions) - (begun or {}).get("step", 0)
     if left < 1:
-        raise StepLimitReached(LOOPS)
+        raise StepLimitReached(LOOPS.format(steps=max_steps(resumptions)))
     return left
+
+
+def max_steps(resumptions: int = 0) -> int:
+    return MAX_STEPS * (1 + resumptions)
 
 
 def run_agent(
@@ -78,18 +83,19 @@ def run_agent(
     checkpointer: BaseCheckpointSaver[Any],
     thread_id: str,
     resume: bool,
+    resumptions: int = 0,
     report: Callable[[AIMessage], None],
 ) -> list[AnyMessage] | None:
     """Run the agent until it has answered, and return the whole conversation; None if it parked on the way.
 
-    With `resume` it continues from the thread's checkpoint, if there is one. `report` is called with each message of
-    the model before its calls begin; after a resume, with the last earlier one again. Raises StepLimitReached, and
-    whatever the model raises.
+    With `resume` it continues from the thread's checkpoint, if there is one; `resumptions`: see `steps_left`. `report`
+    is called with each message of the model before its calls begin; after a resume, with the last earlier one again.
+    Raises StepLimitReached, and whatever the model raises.
     """
     agent = build_agent(parts, checkpointer)
     config: Any = {"configurable": {"thread_id": thread_id}, "max_concurrency": MAX_CALLS}
     begun = checkpointer.get_tuple(config) if resume else None
-    config["recursion_limit"] = steps_left(begun.metadata if begun else None)
+    config["recursion_limit"] = steps_left(begun.metadata if begun else None, resumptions=resumptions)
     start: Any = None if begun else {"messages": list(messages)}
     conversation: list[AnyMessage] = []
     reported = None
@@ -107,5 +113,5 @@ def run_agent(
                 reported = last.id
                 report(last)
     except GraphRecursionError:
-        raise StepLimitReached(LOOPS) from None
+        raise StepLimitReached(LOOPS.format(steps=max_steps(resumptions))) from None
     return None if parked else conversation

@@ -17,7 +17,7 @@ from agents.loop.steps import Steps
 from agents.loop.subagent_tool import SubAgentTool, usage
 from agents.loop.token_stream import TokenStream
 from agents.loop.tool_calls import Caller
-from agents.models import Run, RunStatus
+from agents.models import Run
 from agents.runs import events, lifecycle
 from agents.runs.attempt import Attempt, Lost, executing, is_stopping
 from aip.core.db import AWAY, patient
@@ -56,8 +56,8 @@ def _execute_attempt(run: Run, attempt: Attempt) -> bool:
     except (Lost, *AWAY):
         raise
     except Exception as e:  # noqa: BLE001 - whatever ends a run, its stream must say so
-        failed = events.failed(run.pk, _reason(e, run))
-        patient(lifecycle.end)(attempt, RunStatus.FAILED, failed, usage={})
+        reason, is_of_model = _reason(e, run)
+        patient(lifecycle.fail)(attempt, events.failed(run.pk, reason), is_resumable=is_of_model)
         return False
     if conversation is None:
         patient(lifecycle.park)(attempt)
@@ -71,7 +71,7 @@ def _execute_attempt(run: Run, attempt: Attempt) -> bool:
         model=str(model_names.Model(**run.spec["model"])),
         finish_reason=finish_reason(last) if isinstance(last, AIMessage) else "",
     )
-    patient(lifecycle.end)(attempt, RunStatus.SUCCEEDED, answered, usage=used)
+    patient(lifecycle.succeed)(attempt, answered, used)
     return False
 
 
@@ -83,6 +83,7 @@ def _run_agent(run: Run, attempt: Attempt) -> list[AnyMessage] | None:
         checkpointer=checkpoints.Saver(attempt),
         thread_id=str(run.pk),
         resume=attempt.number > 1,
+        resumptions=run.resumptions,
         report=lambda message: _report(attempt, name, message),
     )
 
@@ -147,13 +148,13 @@ def _write(attempt: Attempt, key: str, payload: events.Payload) -> None:
         events.append(run, key, payload)
 
 
-def _reason(exc: Exception, run: Run) -> str:
-    """Why a run failed, for its reader."""
+def _reason(exc: Exception, run: Run) -> tuple[str, bool]:
+    """Why a run failed, for its reader; and whether its model or its step limit is the reason."""
     if reason := _explain(exc, model_names.Model(**run.spec["model"])):
         logger.warning("Run %s failed: %s", run.pk, reason)
-        return reason
+        return reason, True
     logger.error("Run %s failed", run.pk, exc_info=exc)
-    return f"The run failed inside the server ({type(exc).__name__}); the worker's log says more."
+    return f"The run failed inside the server ({type(exc).__name__}); the worker's log says more.", False
 
 
 def _explain(exc: Exception, model: model_names.Model) -> str | None:

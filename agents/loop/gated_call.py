@@ -17,13 +17,14 @@ from langgraph.types import interrupt
 
 from agents.catalog import packages
 from agents.catalog import tools as tool_catalog
-from agents.catalog.tools import ToolGone
 from agents.catalog.toolspec import ToolSpec
 from agents.loop.messages import (
     CHANGED,
     DEFAULTS_CHANGED,
     DID_NOT_RUN,
     ENOUGH,
+    FAILED_BEFORE_IT_BEGAN,
+    FAILED_UNDECIDED,
     NOT_RUN_AGAIN,
     NOT_STARTED,
     UNCHECKED,
@@ -79,8 +80,9 @@ class GatedCall(ToolCall):
         self.approval = self._open()
         while True:
             self._await_decision()
-            if self.approval.status == Status.CANCELLED:
-                raise ToolGone  # or the run has ended, as the next write will find
+            if self._was_closed_by_failure():
+                self._ask_after_failure()
+                continue
             if self.approval.status != Status.APPROVED:
                 return self._refuse()
             if self.approval.output is not None:
@@ -159,6 +161,23 @@ class GatedCall(ToolCall):
                     doorbell.wait(self.approval.pk, min(left, self.attempt.hold_left()))
                 self.approval = _read(self.approval.pk)
 
+    def _was_closed_by_failure(self) -> bool:
+        """Whether the run failed before the call was decided, or had begun, and was resumed since.
+
+        A request is also cancelled with its tool, whose code cannot be read any more, and at the end of a run, which
+        the next write finds.
+        """
+        has_not_begun = self.approval.status == Status.APPROVED and self.approval.execution == Execution.NONE
+        return self.approval.status == Status.CANCELLED or (has_not_begun and self.approval.settled_at is not None)
+
+    def _ask_after_failure(self) -> None:
+        """Raises ToolGone, Lost."""
+        _, digest = read_code(self.spec.id, self.spec.version_id)
+        call = self._as_asked_about(self._to_run, digest, tool_defaults=self.spec.defaults, version=VERSION)
+        was_approved = self.approval.status == Status.APPROVED
+        reason = FAILED_BEFORE_IT_BEGAN if was_approved else FAILED_UNDECIDED
+        self._ask_again(call, reason.format(at=moment(self.approval.closed_at)))
+
     def _refuse(self) -> ToolMessage:
         """The message of a call that the decision does not let run."""
         text = refusal(self.approval, self._outcome())
@@ -182,7 +201,7 @@ class GatedCall(ToolCall):
         unknown = UNKNOWN_OUTCOME.format(at=moment(self.approval.execution_started_at))
         if call.seal != self.approval.decision.seal:
             changed = CHANGED.format(at=moment(self.approval.closed_at), changes=changes(self.approval, call))
-            has_begun = self.approval.execution == Execution.STARTED
+            has_begun = self.approval.execution in (Execution.STARTED, Execution.UNKNOWN)
             self._ask_again(call, f"{unknown} {changed}" if has_begun else changed)
             return None
         try:
@@ -257,7 +276,12 @@ class GatedCall(ToolCall):
         """Open the next round; where the call was started, it may have run unless not `ran`. Raises ToolGone, Lost."""
         logger.warning("The call of %s, request %s, is asked about again: %s", call.tool_name, self.approval.pk, reason)
         # What is asked from now on is under the seal of now, also where the round before was of an earlier version.
-        call = replace(call, seal_version=VERSION, tool_defaults=call.tool_defaults or self.spec.defaults)
+        call = replace(
+            call,
+            seal_version=VERSION,
+            tool_defaults=call.tool_defaults or self.spec.defaults,
+            warning=call.warning or self.approval.warning,
+        )
         self.approval = self._open_next_round(call, reason, ran=ran)
         self.attempt.mark_delivered()
 
@@ -268,7 +292,8 @@ class GatedCall(ToolCall):
             tool_catalog.code(self.spec.id, self.spec.version_id, locked=True)
             if not ran:
                 executions.end_execution(before.pk, execution=Execution.NOT_RUN, output=reason)
-            events.append(run, f"again:{before.pk}", steps.placed(events.asked_again(before, reason)))
+            if before.status != Status.CANCELLED:  # the wire has no word for that, and the run's end was told
+                events.append(run, f"again:{before.pk}", steps.placed(events.asked_again(before, reason)))
             asked = approvals.ask_again(before, call, reason)
             events.append(run, f"pending:{asked.pk}", steps.placed(events.pending(asked)))
         return asked

@@ -39,6 +39,10 @@ UNCHECKED = "Whether the tool takes these arguments could not be checked: {why}"
 DEFAULTS_CHANGED = (
     "The tool's own defaults are not those that were shown when it was approved at {at}, so it did not run: {changes}."
 )
+FAILED_UNDECIDED = "The run failed at {at}, before this call was decided, and was resumed."
+FAILED_BEFORE_IT_BEGAN = (
+    "This call was approved at {at}, but the run failed before it began, so it did not run. The run was resumed."
+)
 CHANGED = "This call is not the one that was approved at {at}, so it did not run: {changes}."
 
 # How much a request keeps of what led to it: messages, and characters of each text.

@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.types import Command
 
-from agents.loop.engine import LOOPS, steps_left
+from agents.loop.engine import LOOPS, max_steps, steps_left
 from agents.loop.messages import tool_message
 from agents.loop.steps import Steps, namespace
 from agents.runs import events
@@ -51,7 +51,7 @@ class SubAgentTool(BaseTool):
         except GraphBubbleUp:
             raise
         except GraphRecursionError:
-            raise ToolFailed(LOOPS) from None
+            raise ToolFailed(LOOPS.format(steps=max_steps())) from None
         except Exception as e:
             if reason := self.explain(e):
                 raise ToolFailed(reason) from e

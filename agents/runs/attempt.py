@@ -83,7 +83,7 @@ class Attempt:
     def _locked(self) -> QuerySet[Run]:
         """The run while it is this attempt's; not past its own limit, at which the sweep fails it."""
         held = Run.objects.filter(within_limit(), pk=self.run_id, attempt=self.number, status=RunStatus.RUNNING)
-        return held.only("status").select_for_update(no_key=True, of=("self",))
+        return held.only("status", "resumptions").select_for_update(no_key=True, of=("self",))
 
     def abandon(self) -> Lost:
         """Mark the run as lost, stop the tools that run for it, and return the exception to raise."""

@@ -36,7 +36,7 @@ def locked(run_id: UUID) -> Run:
 
 def lock(runs: QuerySet[Run], *, skip_locked: bool = False) -> QuerySet[Run]:
     """What an event's writer needs of runs, locked when they are read."""
-    return runs.select_for_update(no_key=True, skip_locked=skip_locked).only("status", "completed_at")
+    return runs.select_for_update(no_key=True, skip_locked=skip_locked).only("status", "completed_at", "resumptions")
 
 
 # One statement, after the one that locked the run: it sees every earlier event. The time is the database's, and the
@@ -117,6 +117,28 @@ def delegated(*, step_id: str, call_id: str, name: str, arguments: Payload) -> P
         previous_step_ids=[ROOT_STEP],
         tool_info=_tool_info(call_id, name, arguments, "", None),
     )
+
+
+def resumed(run_id: UUID, by: str) -> Payload:
+    """A failed run goes on."""
+    text = f"The run had failed, and was resumed by {by}."
+    return _event("status_update", text, top={"event_type": "status_update"}, status="running", run_id=str(run_id))
+
+
+def in_order(rows: Sequence[tuple[int, Payload]], *, is_all: bool) -> list[tuple[int, Payload]]:
+    """Events as a stream carries them: a run that was resumed has an earlier terminal event, which becomes a note.
+
+    The published client stops at the first terminal event (contract 3.4.5). Unless `is_all`, a terminal event at the
+    end of `rows` is left out, because nothing tells yet whether another event follows.
+    """
+    shown = [(seq, _as_note(payload) if payload.get("is_final") else payload) for seq, payload in rows[:-1]]
+    return shown + [row for row in rows[-1:] if is_all or not row[1].get("is_final")]
+
+
+def _as_note(final: Payload) -> Payload:
+    metadata = final["metadata"] | {"kind": "status_update"}
+    kept = {key: value for key, value in final.items() if key not in ("is_final", "final")}
+    return kept | {"status": "success", "task_state": "working", "event_type": "status_update", "metadata": metadata}
 
 
 def token(text: str) -> Payload:

@@ -1,4 +1,4 @@
-"""Start, claim, park, end, cancel and recover runs: the only writer of Run.
+"""Start, claim, park, end, cancel and recover runs: with `agents.runs.resumption` the only writer of Run.
 
 A run moves by statements that name the state they expect, or under a lock on its row; the second of two callers
 changes nothing.
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.fields.json import KT
@@ -44,8 +45,13 @@ class AlreadyEnded(Conflict):
     """The run has ended; the message says how and when."""
 
     def __init__(self, run: Run) -> None:
-        at = run.completed_at.isoformat() if run.completed_at else "an unknown time"
-        super().__init__(f"This run has ended already. {HOW_IT_ENDED[RunStatus(run.status)]} at {at}.")
+        super().__init__(f"This run has ended already. {how_it_ended(run)}")
+
+
+def how_it_ended(run: Run) -> str:
+    """A sentence about a run that has ended."""
+    at = run.completed_at.isoformat() if run.completed_at else "an unknown time"
+    return f"{HOW_IT_ENDED[RunStatus(run.status)]} at {at}."
 
 
 def start(
@@ -75,7 +81,7 @@ def start(
         )
         attachments.attach(run, files)
         events.append(run, "opened", events.opened(run.pk, str(model_names.Model(**spec["model"]))))
-        transaction.on_commit(lambda: _enqueue_best_effort(run.pk), robust=True)
+        transaction.on_commit(lambda: enqueue_best_effort(run.pk), robust=True)
     return run
 
 
@@ -88,7 +94,7 @@ def find(agent_id: str, run_id: str) -> Run:
     return run
 
 
-def _enqueue_best_effort(run_id: UUID) -> None:
+def enqueue_best_effort(run_id: UUID) -> None:
     with broker.best_effort(run_id):
         broker.enqueue(run_id)
 
@@ -139,12 +145,18 @@ def _held(run_id: UUID, number: int) -> QuerySet[Run]:
     return Run.objects.filter(pk=run_id, attempt=number, status=RunStatus.RUNNING)
 
 
-def end(attempt: Attempt, status: RunStatus, last_event: events.Payload, *, usage: dict[str, int]) -> None:
+def succeed(attempt: Attempt, last_event: events.Payload, usage: dict[str, int]) -> None:
     """The terminal event and the status, in one transaction. Raises Lost."""
     with attempt.writing() as run:
         if usage:
             events.append(run, "usage", events.usage(usage))
-        _end([run], status, lambda _: last_event)
+        _end([run], RunStatus.SUCCEEDED, lambda _: last_event)
+
+
+def fail(attempt: Attempt, last_event: events.Payload, *, is_resumable: bool) -> None:
+    """As `succeed`. A run that is resumable keeps its checkpoint for a while. Raises Lost."""
+    with attempt.writing() as run:
+        _end([run], RunStatus.FAILED, lambda _: last_event, is_resumable=is_resumable)
 
 
 def cancel(run_id: UUID, *, by: str) -> None:
@@ -174,15 +186,29 @@ def stopping(run_id: UUID, reason: str) -> Iterator[None]:
 
 
 def _end(
-    ending: Sequence[Run], status: RunStatus, last_event: Callable[[UUID], events.Payload], *, timed_out: bool = False
+    ending: Sequence[Run],
+    status: RunStatus,
+    last_event: Callable[[UUID], events.Payload],
+    *,
+    timed_out: bool = False,
+    is_resumable: bool = False,
 ) -> None:
     """End runs whose rows are locked. Their open requests are closed, because they can have no effect any more."""
     ids = [run.pk for run in ending]
+    keeps = is_resumable and settings.KEEP_FAILED_HOURS > 0
     cancellations.end_with_runs(ids, timed_out=timed_out)
     for run in ending:
-        events.append(run, "end", last_event(run.pk))
-    Run.objects.filter(pk__in=ids).update(status=status, holder="", completed_at=Now(), updated_at=Now())
-    checkpoint_tables.delete(ids)
+        # A run ends once more for each time that it was resumed.
+        events.append(run, f"end:{run.resumptions}" if run.resumptions else "end", last_event(run.pk))
+    Run.objects.filter(pk__in=ids).update(
+        status=status,
+        holder="",
+        completed_at=Now(),
+        updated_at=Now(),
+        resumable_until=from_now(settings.KEEP_FAILED_HOURS * 3600) if keeps else None,
+    )
+    if not keeps:
+        checkpoint_tables.delete(ids)
 
 
 def end_overdue() -> int:

@@ -41,4 +41,4 @@ def page_of(runs: QuerySet[Run], start: int, limit: int) -> QuerySet[Run]:
 
 def detail(agent_id: str, run_id: str) -> Run:
     """What is shown of a run. Raises NotFound."""
-    return Run.objects.only(*SHOWN).get(pk=lifecycle.find(agent_id, run_id).pk)
+    return Run.objects.only(*SHOWN, "resumable_until").get(pk=lifecycle.find(agent_id, run_id).pk)

@@ -121,6 +121,37 @@ def test_an_answer_stands_in_the_tools_place(
     expect(page.locator(".aip-what")).to_contain_text(answer)
 
 
+def test_the_tools_own_defaults_are_shown_and_a_wrong_date_is_refused_beside_its_field(
+    people: Live, models: ModelServer, login: Login
+) -> None:
+    tool, model = people.upload("purge.py", name=f"purge {uuid.uuid4()}")["id"], f"model-{uuid.uuid4()}"
+    models.scripts[model] = lambda body: (
+        says(tool_results(body)[-1]) if tool_results(body) else calls(tool_call("purge", {"folder": "inbox"}, "call_1"))
+    )
+    agent = people.create_agent(
+        name=model,
+        tools=[tool],
+        agent_config={"hitl_enabled": True, "lm_provider": "openai", "lm_name": model},
+        tool_configs={tool: {"hitl": {"timeout_seconds": 180}}},
+    )
+    stream, request_id = ask(people, agent)
+    page = login(people, "omar")
+    open_request(page, people, request_id)
+    shown = page.locator(".aip-argument", has_text="the tool's own default")
+    expect(shown.locator("pre")).to_have_text(["2026-01-01", "false", "made when it runs"])
+    page.get_by_role("link", name="Edit and approve").click()
+    page.locator("[name='argument.before']").fill("31.12.2026")
+    page.get_by_role("button", name="Approve with these arguments").click()
+    field = page.locator(".aip-field", has=page.locator("[name='argument.before']"))
+    expect(field.locator(".aip-problem")).to_contain_text("valid date")
+    expect(page.locator("[name='argument.before']")).to_have_value("31.12.2026")
+    assert people.rows("SELECT status FROM hitl_approvalrequest WHERE id = %s", request_id) == [("pending",)]
+    page.locator("[name='argument.before']").fill("2026-12-31")
+    page.get_by_role("button", name="Approve with these arguments").click()
+    expect(page.get_by_text("You approved the call of purge")).to_be_visible()
+    assert stream.finish()["content"].startswith("inbox 2026-12-31 False")
+
+
 def test_without_javascript_requests_are_read_approved_rejected_skipped_edited_and_answered(
     people: Live, reporter: dict[str, Any], world: Listener, login: Login
 ) -> None:

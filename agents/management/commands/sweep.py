@@ -15,7 +15,7 @@ from django.db import DatabaseError
 from kombu.exceptions import OperationalError as BrokerError
 from redis import RedisError
 
-from agents.runs import heartbeats, lifecycle
+from agents.runs import heartbeats, lifecycle, resumption
 from aip.core.db import borrowed_connection
 from hitl import approvals
 
@@ -67,7 +67,7 @@ def duties_by_loop() -> dict[str, tuple[Callable[[], object], ...]]:
     """Each loop has a thread: neither a queue that does not answer nor many runs to end may delay a deadline."""
     return {
         "deadlines": (approvals.time_out_overdue, Leases().check, heartbeats.delete_stale),
-        "limits": (lifecycle.end_overdue,),
+        "limits": (lifecycle.end_overdue, resumption.delete_expired),
         "queue": (lifecycle.requeue_lost,),
     }
 
