@@ -59,6 +59,7 @@ def act(request: Mapping[str, Any]) -> str:
     """What the request's action gives, as JSON. Raises Refused, and what `call` raises."""
     module = loading.load(request["source"])
     if request["action"] == "describe":
+        injection.refuse_what_needs_the_graph(request["source"])
         names, wanted = request.get("names", ()), request.get("object_name")
         return describe(*loading.find(module, request["source"], object_name=wanted, names=names))
     found: Any = getattr(module, request["object_name"], None)

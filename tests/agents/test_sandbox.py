@@ -187,6 +187,32 @@ def test_it_says_which_field_the_class_refuses():
         sandbox.call(tool, {"name": "A"}, timeout=5)
 
 
+@pytest.mark.parametrize(
+    ("lines", "top", "arguments", "named"),
+    [
+        ("return str(get_store())", "from langgraph.config import get_store", "", "get_store of LangGraph in line 3"),
+        ("get_stream_writer()('x')", "from langgraph.config import get_stream_writer", "", "a stream writer"),
+        ("return interrupt('x')", "from langgraph.types import interrupt", "", "an interrupt"),
+        (
+            "return str(runtime.store.get(('a',), 'b'))",
+            "from langchain.tools import ToolRuntime",
+            ", runtime: ToolRuntime",
+            "ToolRuntime.store of LangGraph in line 8, which needs a store",
+        ),
+        ("rt.stream_writer('x')", "from langchain.tools import ToolRuntime", ", rt: 'ToolRuntime'", "a stream writer"),
+    ],
+)
+def test_what_needs_the_graph_is_refused_by_name(lines, top, arguments, named):
+    with pytest.raises(ToolRejected, match=named):
+        sandbox.describe(tool(lines, top=top, arguments=arguments))
+
+
+def test_a_runtime_of_which_only_the_rest_is_used_is_accepted():
+    top = "from langchain.tools import ToolRuntime"
+    made = sandbox.describe(tool("return runtime.tool_call_id", top=top, arguments=", runtime: ToolRuntime"))
+    assert made.manifest["injected"] == {"runtime": "runtime"}
+
+
 def test_a_tool_that_hangs_is_stopped_at_its_limit():
     stopped = "The tool was stopped after 0.3 seconds. It began and may have had its effect, whole or in part."
     assert failure(tool("while True: pass"), timeout=0.3) == stopped
