@@ -111,6 +111,7 @@ def _check(schema: Schema, arguments: Arguments) -> Errors:
             input=json.dumps([schema, arguments]).encode(),
             stdout=subprocess.PIPE,
             cwd=settings.BASE_DIR,
+            env={},  # it needs nothing of the server's, secrets least of all
             timeout=CHECKER_SECONDS,
             check=True,
         )

@@ -1,10 +1,11 @@
 """A separate program: reads `[schema, arguments]` from stdin and writes what is wrong with the arguments to stdout.
 
 A regular expression, a schema that refers to itself or a million entries can keep it busy for ever, so it limits its
-own processor time.
+own processor time and memory.
 """
 
 import json
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -26,10 +27,12 @@ NON_FIELD = "non_field_errors"
 MAX_ERROR_CHARACTERS = 300
 MAX_ERRORS = 50
 PROCESSOR_SECONDS = 2.0
+MEMORY_BYTES = 512 * 1024**2
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
 def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     schema, arguments = json.load(sys.stdin)
     signal.setitimer(signal.ITIMER_VIRTUAL, PROCESSOR_SECONDS)  # its signal ends us, within an expression too
     json.dump(find_errors(schema, arguments), sys.stdout)

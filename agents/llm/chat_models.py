@@ -117,6 +117,8 @@ OF_PARAMETERS = re.compile(
     r"max_(completion_|output_)?tokens\W.{0,30}(is too large|must be|at most)",
     re.IGNORECASE,
 )
+# As much of a provider's error as is looked at.
+LOOKED_AT = 4_000
 TOO_LONG_STATUSES = {400, 413, 422}
 HTTP_LIBRARIES = {"openai", "anthropic", "httpx", "httpx2"}
 ADVICE: dict[type[Exception], str] = {
@@ -163,7 +165,7 @@ def _is_too_long(exc: Exception) -> bool:
     """Whether a model refused the conversation for its length: by OpenAI's code, or in other servers' words."""
     if isinstance(exc, ContextOverflowError) or getattr(exc, "code", None) == "context_length_exceeded":
         return True
-    said = f"{exc} {getattr(exc, 'body', '')}"
+    said = f"{exc} {getattr(exc, 'body', '')}"[:LOOKED_AT]
     is_refusal = isinstance(exc, ModelInvalidRequestError) or getattr(exc, "status_code", 0) in TOO_LONG_STATUSES
     return is_refusal and bool(TOO_LONG.search(said)) and not OF_PARAMETERS.search(said)
 

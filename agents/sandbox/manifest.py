@@ -2,8 +2,10 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
+
+from agents.sandbox.tool_schema import Resolver, SchemaTooLarge
 
 MAX_TOOL_NAME = 64
 # What model providers accept as the name of a function.
@@ -113,7 +115,22 @@ def checked(text: str) -> Description:
         raise ToolRejected(INTERFERES)
     if not storable:
         raise ToolRejected("Name, description and arguments of a tool must not hold NUL or unpaired surrogates.")
-    return made
+    return _with_resolved_schema(made)
+
+
+def _with_resolved_schema(made: Description) -> Description:
+    resolver = Resolver(made.args_schema)
+    try:
+        schema = resolver.resolve()
+    except (SchemaTooLarge, RecursionError) as e:
+        raise ToolRejected(
+            f"The schema of the tool's arguments is too large with its references resolved ({e}): use fewer or smaller "
+            "models in args_schema."
+        ) from e
+    manifest = made.manifest
+    if resolver.has_recursion:  # only the tool's own model can judge what stands in itself
+        manifest = Manifest(**{**manifest, "schema_settles": False})
+    return replace(made, args_schema=schema, manifest=manifest)
 
 
 def _has_shape(manifest: Any) -> bool:

@@ -13,9 +13,11 @@ from hitl.seal import Arguments
 
 LONG_CHARACTERS = 120
 CODE_NAMES = {"code", "script", "source", "sql", "query", "command", "snippet", "patch", "diff", "program", "regex"}
+# As much of a text as is looked at to guess its kind: it is an agent's, and may be as long as it likes.
+LOOKED_AT = 4_000
 CODE_LOOKS = re.compile(
-    r"^\s*(?:#!|<\?(?:php|xml)|import \w|from [\w.]+ import |def \w+\(|class \w+[(:]|function[ (]|const \w+ =|"
-    r"SELECT\s.+\sFROM\s|INSERT INTO |UPDATE \w+ SET |DELETE FROM |CREATE TABLE |diff --git |package \w+;?$)",
+    r"^[ \t]{0,40}(?:#!|<\?(?:php|xml)|import \w|from [\w.]+ import |def \w+\(|class \w+[(:]|function[ (]|const \w+ =|"
+    r"SELECT\s.{1,300}\sFROM\s|INSERT INTO |UPDATE \w+ SET |DELETE FROM |CREATE TABLE |diff --git |package \w+;?$)",
     re.MULTILINE,
 )
 MAIL_BODIES = {"body", "text", "message", "content", "html", "html_body", "text_body"}
@@ -98,10 +100,11 @@ def _text(name: str, described: dict[str, Any], text: str, names: set[str]) -> t
     media = str(described.get("contentMediaType", ""))
     if (found := _json(text)) is not None:
         return DisplayKind.JSON, found
-    if MAIL_HEADERS.match(text) or media == "message/rfc822" or (name.lower() in MAIL_BODIES and names & MAIL_NAMES):
+    start = text[:LOOKED_AT]
+    if MAIL_HEADERS.match(start) or media == "message/rfc822" or (name.lower() in MAIL_BODIES and names & MAIL_NAMES):
         return DisplayKind.EMAIL, text
     is_code = media.startswith(("text/x-", "application/")) or name.lower() in CODE_NAMES
-    if is_code or ("\n" in text and CODE_LOOKS.search(text)):
+    if is_code or ("\n" in start and CODE_LOOKS.search(start)):
         return DisplayKind.CODE, text
     return (DisplayKind.LONG_TEXT if "\n" in text or len(text) > LONG_CHARACTERS else DisplayKind.TEXT), text
 
