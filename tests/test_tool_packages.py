@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.sandbox import environments
+from agents.sandbox import environments, script_metadata
 from agents.sandbox.manifest import ToolRejected
 from tests import live, package_index
 from tests.live import CHECKOUT, Live, eventually
@@ -115,7 +115,7 @@ def test_a_build_that_is_killed_leaves_nothing_half_and_is_done_again(index: Ind
     os.environ["UV_DEFAULT_INDEX"] = index.url
     root = Path(f"/tmp/aip-test-packages-{os.getpid()}")
     try:
-        packages = environments.resolve(environments.declared(file("shouting").decode()))
+        packages = environments.resolve(script_metadata.declared(file("shouting").decode()))
         assert [(one["name"], one["version"]) for one in packages["resolved"]] == [
             ("shouting", "1.0"),
             ("volume", "2.0"),
@@ -142,7 +142,7 @@ def test_another_wheel_under_the_same_version_is_not_installed(index: Index) -> 
     root = Path(f"/tmp/aip-test-packages-{os.getpid()}")
     kept = index.wheels["volume-2.0-py3-none-any.whl"]
     try:
-        packages = environments.resolve(environments.declared(file("shouting").decode()))
+        packages = environments.resolve(script_metadata.declared(file("shouting").decode()))
         index.add("volume", "2.0", "UP = ' and something else'\n")
         with pytest.raises(environments.PackagesUnavailable, match=r"[Hh]ash"):
             environments.path_of(packages, root)
@@ -154,4 +154,4 @@ def test_another_wheel_under_the_same_version_is_not_installed(index: Index) -> 
 
 def test_a_file_may_not_declare_twice() -> None:
     with pytest.raises(ToolRejected, match="more than one block"):
-        environments.declared(file("a").decode() + "\n" + file("b").decode())
+        script_metadata.declared(file("a").decode() + "\n" + file("b").decode())

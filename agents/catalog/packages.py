@@ -2,7 +2,7 @@
 
 from django.conf import settings
 
-from agents.sandbox import environments
+from agents.sandbox import environments, script_metadata
 from agents.sandbox.client import SandboxUnavailable
 from agents.sandbox.environments import PackagesUnavailable
 from agents.sandbox.manifest import Manifest, Packages
@@ -10,7 +10,7 @@ from agents.sandbox.manifest import Manifest, Packages
 
 def learn(source: str) -> Packages | None:
     """The exact packages for what a file declares; None where it declares nothing. Raises ToolRejected."""
-    wanted = environments.declared(source)
+    wanted = script_metadata.declared(source)
     environments.check(wanted, settings.TOOL_PACKAGES)
     if not wanted.requirements:
         return None

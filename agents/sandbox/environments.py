@@ -18,9 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +28,12 @@ from packaging.utils import canonicalize_name
 
 from agents.sandbox import privileges
 from agents.sandbox.manifest import Packages, Resolved, ToolRejected
+from agents.sandbox.script_metadata import Declared
 
 SETTING = "AIP_TOOL_PACKAGES"
 RESOLVE_SECONDS = 60
 INSTALL_SECONDS = 300
-MAX_DECLARED = 50
 MAX_MESSAGE = 600
-# The block of PEP 723, by its own reference expression.
-BLOCK = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 PINNED = re.compile(
     r"(?m)^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)(?P<hashes>(?:[^\n]*\\\n)*[^\n]*)"
 )
@@ -46,38 +42,6 @@ HASH = re.compile(r"--hash=(\S+)")
 
 class PackagesUnavailable(Exception):
     """The packages of a tool cannot be installed on this machine now; the text says why."""
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What a file's metadata block asks for."""
-
-    requires_python: str
-    requirements: tuple[str, ...]
-
-
-def declared(source: str) -> Declared:
-    """The metadata block of a file; empty where it has none. Raises ToolRejected."""
-    blocks = [found for found in BLOCK.finditer(source) if found["type"] == "script"]
-    if not blocks:
-        return Declared("", ())
-    if len(blocks) > 1:
-        raise ToolRejected("The file has more than one block `# /// script`; keep one.")
-    lines = blocks[0]["content"].splitlines()
-    try:
-        table = tomllib.loads("\n".join(line[2:] if line.startswith("# ") else line[1:] for line in lines))
-    except tomllib.TOMLDecodeError as e:
-        raise ToolRejected(f"The block `# /// script` is not valid TOML: {e}.") from e
-    requirements, requires_python = table.get("dependencies", []), table.get("requires-python", "")
-    if not isinstance(requirements, list) or not all(isinstance(each, str) for each in requirements):
-        raise ToolRejected(
-            '`dependencies` in the block `# /// script` must be a list of texts, such as ["httpx>=0.28"].'
-        )
-    if not isinstance(requires_python, str):
-        raise ToolRejected('`requires-python` in the block `# /// script` must be a text, such as ">=3.11".')
-    if len(requirements) > MAX_DECLARED:
-        raise ToolRejected(f"The file declares {len(requirements)} packages; {MAX_DECLARED} are allowed.")
-    return Declared(requires_python, tuple(requirements))
 
 
 def check(wanted: Declared, allowed: Sequence[str]) -> None:
