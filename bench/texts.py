@@ -21,15 +21,15 @@ import django
 
 django.setup()
 
-from agents.api import multipart  # noqa: E402
-from agents.catalog import names  # noqa: E402
-from agents.llm import chat_models  # noqa: E402
-from agents.loop import model_answers  # noqa: E402
-from agents.models import Agent  # noqa: E402
-from agents.runs.attachments import Attachment, user_message  # noqa: E402
-from agents.sandbox import script_metadata  # noqa: E402
-from aip.core import admin_pages, json_input, jsonb, text  # noqa: E402
-from hitl.console import argument_display, diff  # noqa: E402
+from agents.api import multipart
+from agents.catalog import names
+from agents.llm import chat_models
+from agents.loop import model_answers
+from agents.models import Agent
+from agents.runs.attachments import Attachment, user_message
+from agents.sandbox import script_metadata
+from aip.core import admin_pages, json_input, jsonb, text
+from hitl.console import argument_display, diff
 
 MOST = 2.5
 # A shorter time says nothing.
@@ -104,10 +104,10 @@ def main() -> int:
     gc.disable()  # its own growth is in steps
     for name, shape, once, twice in measured(options.characters):
         ratio = twice / once if once > LEAST_SECONDS else 0.0
-        print(f"{name:26} {shape:14} {once * 1000:9.2f} ms {twice * 1000:9.2f} ms {ratio:6.2f}")  # noqa: T201
+        print(f"{name:26} {shape:14} {once * 1000:9.2f} ms {twice * 1000:9.2f} ms {ratio:6.2f}")
         if ratio > MOST:
             worst.append(f"{name}, {shape}: {ratio:.2f}")
-    print("\n".join(["More than twice the length may cost:", *worst]) if worst else "All grow with their length.")  # noqa: T201
+    print("\n".join(["More than twice the length may cost:", *worst]) if worst else "All grow with their length.")
     return 1 if worst else 0
 
 
