@@ -28,6 +28,11 @@ class BoundedRequest(WebRequest):  # type: ignore[misc] # the library has no typ
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs, parsePOSTFormSubmission=False)
 
+    def process(self) -> None:
+        """Drop a header by which anybody could choose the prefix of every address in the answer."""
+        self.requestHeaders.removeHeader("daphne-root-path")
+        super().process()
+
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         room = settings.MAX_BODY_SIZE + 1 - self.content.tell()
         if room > 0:

@@ -98,6 +98,29 @@ def hosts_can_be_met(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register()
+def tracing_is_meant(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if settings.TRACING not in ("", "langsmith"):
+        found.append(
+            Error(
+                f"AIP_TRACING is {settings.TRACING!r}.",
+                hint="Set it to langsmith to send every run to LangSmith, or leave it empty.",
+                id="aip.E006",
+            )
+        )
+    if settings.UNSET_VARIABLES:
+        found.append(
+            Warning(
+                f"{', '.join(settings.UNSET_VARIABLES)}: set in the environment, and ignored. Tracing would send every "
+                "instruction, input and note to a third party.",
+                hint="Set AIP_TRACING=langsmith if that is what you want.",
+                id="aip.W002",
+            )
+        )
+    return found
+
+
+@register()
 def variables_are_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(

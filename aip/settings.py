@@ -40,6 +40,14 @@ def passwords(*urls: str) -> list[str]:
     return found + [unquote(password) for password in found]
 
 
+# LangChain sends every instruction, input and note to LangSmith where one of these is set: not by accident.
+TRACING = env("AIP_TRACING")
+UNSET_VARIABLES = sorted(
+    name for name in os.environ if TRACING != "langsmith" and name.startswith(("LANGSMITH_", "LANGCHAIN_"))
+)
+for _name in UNSET_VARIABLES:
+    del os.environ[_name]
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env("AIP_DATA_DIR", str(embedded.default_data_dir(BASE_DIR)))).absolute()
 
@@ -81,6 +89,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "aip.core.no_store.NoStore",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -207,9 +216,9 @@ HITL_HOLD_SECONDS = env_int("HITL_HOLD_SECONDS", 20, low=0, high=3600)
 HITL_DEFAULT_TIMEOUT_SECONDS = env_int("HITL_DEFAULT_TIMEOUT_SECONDS", 300, low=1, high=HITL_MAX_TIMEOUT_SECONDS)
 
 DEFAULT_MODEL = env("AIP_DEFAULT_MODEL", "rehearsal/default")
-# Packages that tools may declare, by name; `*` for any.
 # How long a run that failed for its model's sake, or at its step limit, can be resumed; 0: not at all.
 KEEP_FAILED_HOURS = env_int("AIP_KEEP_FAILED_HOURS", 72, low=0, high=24 * 366)
+# Packages that tools may declare, by name; `*` for any.
 TOOL_PACKAGES = env_list("AIP_TOOL_PACKAGES")
 TOOL_PACKAGES_DIR = DATA_DIR / "tool-packages"
 MODELS = env_list("AIP_MODELS")

@@ -90,7 +90,7 @@ def ask_again(request: ApprovalRequest, call: Call, reason: str) -> TimedRequest
     started = ApprovalRequest.objects.filter(pk=request.pk, execution=Execution.STARTED)
     started.update(execution=Execution.UNKNOWN, execution_ended_at=Now())
     mark_delivered(request.pk)
-    on_commit.announce(request.pk, request.status)
+    on_commit.announce(request.pk)
     return _open(
         call,
         timeout_seconds=request.timeout_seconds,
@@ -116,7 +116,7 @@ def _open(call: Call, *, timeout_seconds: float, context: dict[str, Any], **more
     key = {"run_id": call.run_id, "checkpoint_ns": call.checkpoint_ns, "round": new.round}
     request = _with_decision().get(**key)
     if request.pk == new.pk:
-        on_commit.announce(request.pk, request.status)
+        on_commit.announce(request.pk)
     return request
 
 
@@ -239,7 +239,7 @@ def extend(request_id: UUID, *, seconds: int, by: User, source: Source) -> Appro
                 extended_by=by,
                 extended_by_name=by.get_username(),
             )
-            on_commit.announce(row.pk, row.status)
+            on_commit.announce(row.pk)
     if row is None:
         raise _too_late(request_id)
     logger.info("hitl_extended tool=%s request=%s seconds=%d by=%s", row.tool_name, row.pk, seconds, by.get_username())
@@ -301,5 +301,5 @@ def close(
         ]
         for decision in Decision.objects.bulk_create(decisions):
             on_commit.log(decision.request, decision)
-            on_commit.announce(decision.request.pk, status)
+            on_commit.announce(decision.request.pk)
         return decisions

@@ -65,5 +65,5 @@ def _cancel(open_ones: QuerySet[ApprovalRequest]) -> list[UUID]:
         still = ApprovalRequest.objects.filter(pk__in=ids, status=Status.PENDING)
         still.update(status=Status.CANCELLED, closed_at=Now())
     for pk in ids:
-        on_commit.announce(pk, Status.CANCELLED)
+        on_commit.announce(pk)
     return ids

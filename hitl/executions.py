@@ -36,7 +36,7 @@ def end_execution(request_id: UUID, *, execution: Execution, output: str) -> boo
     started = ApprovalRequest.objects.filter(pk=request_id, execution=Execution.STARTED)
     if started.update(execution=execution, execution_ended_at=Now(), settled_at=Now(), output=output) != 1:
         return False
-    on_commit.announce(request_id, Status.APPROVED)
+    on_commit.announce(request_id)
     return True
 
 

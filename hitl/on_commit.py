@@ -19,9 +19,9 @@ GROUP = "hitl.requests"
 # Lambdas: in Django 5.2 a functools.partial breaks robust hooks (ticket 36487).
 
 
-def announce(request_id: UUID, status: str) -> None:
-    """Tell open consoles, which read the row, that a request opened or closed."""
-    message = {"type": "request.changed", "id": str(request_id), "status": str(status)}
+def announce(request_id: UUID) -> None:
+    """Notify the open consoles, which read the row, that a request opened or closed."""
+    message = {"type": "request.changed", "id": str(request_id)}
     transaction.on_commit(lambda: pubsub.send(GROUP, message), robust=True)
 
 

@@ -9,12 +9,15 @@ from typing import Any
 
 from channels.layers import get_channel_layer
 
+from agents.runs import events
+
 logger = logging.getLogger(__name__)
 
 # How often a stream reads its rows while it cannot receive hints.
 POLL_SECONDS = 1.0
 # Pieces of the model's answer that are kept for a client which reads slowly.
 MAX_PIECES = 1000
+MAX_PIECE_CHARACTERS = 100_000
 
 
 class Subscription:
@@ -101,6 +104,7 @@ async def _receive(channel: str, subscription: Subscription) -> None:
     while True:
         message = await layer.receive(channel)
         if message["type"] == "run.said":
-            subscription.put_piece(message["event"])
+            # The event is made here: whoever can publish to Redis must not write what a client takes for a decision.
+            subscription.put_piece(events.token(str(message["text"])[:MAX_PIECE_CHARACTERS]))
         else:
             subscription.put_changed()

@@ -17,6 +17,8 @@ from aip.core import pubsub
 
 # Pieces are sent together, so that a fast model does not cause a flood of messages.
 FLUSH_SECONDS = 0.08
+# The characters of one message: what is sent is only a hint, and has a bound like the others.
+MAX_PIECE = 100_000
 # How long the end of a message waits for its last pieces to be sent when Redis is slow.
 WAIT_SECONDS = 0.5
 
@@ -82,9 +84,9 @@ class TokenStream(BaseCallbackHandler):
     def _flush(self) -> None:
         """Send what there is, unless something is under way: two pieces at once may change places."""
         if self.run_id and self._text and (self._sent is None or self._sent.done()):
-            message = {"type": "run.said", "event": events.token(self._text)}
-            self._sent = pubsub.send(events.group(self.run_id), message)
-            self._text, self._flushed = "", time.monotonic()
+            text, self._text = self._text[:MAX_PIECE], self._text[MAX_PIECE:]
+            self._sent = pubsub.send(events.group(self.run_id), {"type": "run.said", "text": text})
+            self._flushed = time.monotonic()
 
     def _wait(self) -> None:
         if self._sent is not None:

@@ -1,6 +1,7 @@
 """Text that others wrote, shown to a person."""
 
 import re
+import unicodedata
 
 # Characters that show nothing, or change how others show: controls, bidi marks, zero widths, fillers, tags.
 INVISIBLE = re.compile(
@@ -17,3 +18,25 @@ def _spelled(found: re.Match[str]) -> str:
 def visible(text: str) -> str:
     """`text` with every character that would deceive its reader spelled out, as in JSON."""
     return INVISIBLE.sub(_spelled, text.replace("\r\n", "\n"))
+
+
+WORD = re.compile(r"[^\W\d_]{2,}")
+# Scripts whose letters are taken for those of another one; Unicode's names of letters begin with the script.
+ALIKE = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "COPTIC", "CHEROKEE", "LISU", "FULLWIDTH", "MATHEMATICAL"}
+MOST_NAMED = 5
+
+
+def look_alikes(*texts: str) -> list[str]:
+    """The first words that mix letters of several scripts, such as "pаypal" with a Cyrillic letter."""  # noqa: RUF002
+    found: dict[str, None] = {}
+    for text in texts:
+        for word in () if text.isascii() else WORD.finditer(text):
+            if not word[0].isascii() and len(_scripts(word[0]) & ALIKE) > 1:
+                found[word[0][:100]] = None
+                if len(found) == MOST_NAMED:
+                    return list(found)
+    return list(found)
+
+
+def _scripts(word: str) -> set[str]:
+    return {unicodedata.name(letter, "").partition(" ")[0] for letter in set(word)}

@@ -13,7 +13,7 @@ from django.http import Http404
 
 from aip.core.admin_pages import narrow, pretty
 from aip.core.annotated import WithAnnotations
-from aip.core.text import visible
+from aip.core.text import look_alikes, visible
 from hitl.console.argument_display import SET_BY
 from hitl.console.base import DECIDE
 from hitl.labels import LABELS, OUTCOME, SOURCE_LABELS, RequestWithOutcome, decision_of
@@ -84,6 +84,9 @@ def _card(user: User, row: CardRow) -> dict[str, Any]:
         "defaults": defaults,
         "settings": settings,
         "warning": visible(row.warning),
+        "look_alikes": look_alikes(
+            row.tool_name, row.agent_name, row.beginning, *(value for _, value in defaults), *(s[1] for s in settings)
+        ),
         "beginning": narrow(visible(row.beginning[:CARD_CHARACTERS])),
         "is_cut": is_cut,
         "seconds_left": max(0, left),

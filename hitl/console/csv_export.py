@@ -1,6 +1,7 @@
 """The record of past requests as CSV, streamed: a part at a time, whatever there is and whoever reads how slowly."""
 
 import csv
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from io import StringIO
@@ -18,7 +19,8 @@ from hitl.models import ApprovalRequest
 ROWS = 200
 # A spreadsheet's cell holds 32,767.
 CELL_CHARACTERS = 32_000
-# What a spreadsheet would take for a formula.
+# What a spreadsheet would take for a formula; a number is none.
+NUMBER = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
@@ -87,7 +89,7 @@ def _part(
 
 def _line(values: Any) -> str:
     line = StringIO()
-    csv.writer(line).writerow([_cell(value) for value in values])
+    csv.writer(line, quoting=csv.QUOTE_ALL).writerow([_cell(value) for value in values])
     return line.getvalue()
 
 
@@ -99,7 +101,7 @@ def _cell(value: Any) -> Any:
             return value.isoformat()
         case timedelta():
             return f"{value.total_seconds():.3f}"
-        case str() if value.startswith(FORMULA):
+        case str() if value.startswith(FORMULA) and not NUMBER.fullmatch(value):
             return f"'{value}"
         case _:
             return value

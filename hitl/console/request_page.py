@@ -7,7 +7,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from aip.core.text import visible
+from aip.core.text import look_alikes, visible
 from hitl.argument_schema import required
 from hitl.console.argument_display import DisplayedArgument, displayed, displayed_defaults, displayed_settings
 from hitl.console.argument_form import ArgumentField, fields
@@ -40,6 +40,13 @@ def detail_page(
     run_ends_at, found["seconds_left"] = _runs_limit(row, found["seconds_left"])
     is_editing = request.GET.get("act") == "edit" and found["can_decide"]
     inputs = fields(row.args_schema, row.arguments, defaults=row.tool_defaults)
+    shown = {
+        "fields": required_first(row.args_schema, displayed(row.args_schema, row.arguments)),
+        "defaults": displayed_defaults(row.args_schema, row.defaults_beside(row.to_run)),
+        "settings": displayed_settings(row.shown_settings),
+    }
+    texts = [text for each in shown.values() for field in each for text in (field.name, field.text)]
+    found["look_alikes"] = look_alikes(row.tool_name, row.agent_name, *texts)
     context = {
         "title": "Request",
         "card": found,
@@ -57,9 +64,7 @@ def detail_page(
         "call_id": visible(row.tool_call_id),
         "decided_from": SOURCE_LABELS.get(found["decision"].source, ""),
         "client_run_id": visible(found["decision"].client_run_id),
-        "fields": required_first(row.args_schema, displayed(row.args_schema, row.arguments)),
-        "defaults": displayed_defaults(row.args_schema, row.defaults_beside(row.to_run)),
-        "settings": displayed_settings(row.shown_settings),
+        **shown,
         "code_changes": [] if found["is_closed"] else code_changes(row),
         "extensions": list(row.extensions.all()),
         "typed": request.POST,

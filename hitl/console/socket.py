@@ -4,6 +4,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from channels.auth import get_user
 from channels.db import database_sync_to_async
@@ -90,7 +91,7 @@ def close_when_unavailable(application: Any) -> Any:
 
 
 class ConsoleConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # the library has no types
-    """Sends `{"id": "...", "status": "..."}` for each change. Closes when hints stop, so that the page knows."""
+    """Sends `{"id": "..."}` for each change of a request. Closes when hints stop, so that the page knows."""
 
     async def connect(self) -> None:
         self.closing: asyncio.Task[None] | None = None
@@ -110,7 +111,8 @@ class ConsoleConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # the l
         """Consoles have nothing to say; whatever comes is dropped."""
 
     async def request_changed(self, message: dict[str, Any]) -> None:
-        await self.send_json({"id": message["id"], "status": message["status"]})
+        with suppress(ValueError):  # an id, whatever else was published to the group
+            await self.send_json({"id": str(UUID(str(message["id"])))})
 
     async def disconnect(self, code: int) -> None:
         if self.closing is not None:

@@ -188,7 +188,7 @@ def test_the_first_part_is_there_when_the_first_rows_are_read(alice: User, monke
             return [await anext(parts), await anext(parts)]
 
     header, first = asyncio.run(begin())
-    assert header.startswith("closed_at,request_id,")
+    assert header.startswith('"closed_at","request_id",')
     assert (len(first.splitlines()), len(reads)) == (2, 1)
 
 
