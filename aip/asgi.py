@@ -20,6 +20,7 @@ from django.urls import re_path  # noqa: E402
 from agents.api.stream import rejoin_application, run_application  # noqa: E402
 from agents.api.urls import RUN_START, RUN_STREAM  # noqa: E402
 from aip.body_limit import BodyLimit, bound_daphne  # noqa: E402
+from aip.response_headers import ResponseHeaders  # noqa: E402
 from hitl.console.routing import websocket_urlpatterns  # noqa: E402
 from hitl.console.socket import close_when_unavailable  # noqa: E402
 
@@ -45,14 +46,16 @@ bound_daphne()
 
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(
-            URLRouter(
-                [
-                    # Channels routes ASGI applications by Django's paths; the stubs know views alone.
-                    re_path(RUN_START, run_application),  # type: ignore[arg-type]
-                    re_path(RUN_STREAM, rejoin_application),  # type: ignore[arg-type]
-                    re_path(r"", django_application),  # type: ignore[arg-type]
-                ]
+        "http": ResponseHeaders(
+            BodyLimit(
+                URLRouter(
+                    [
+                        # Channels routes ASGI applications by Django's paths; the stubs know views alone.
+                        re_path(RUN_START, run_application),  # type: ignore[arg-type]
+                        re_path(RUN_STREAM, rejoin_application),  # type: ignore[arg-type]
+                        re_path(r"", django_application),  # type: ignore[arg-type]
+                    ]
+                )
             )
         ),
         "websocket": AllowedHostsOriginValidator(

@@ -94,4 +94,4 @@ async def _refuse(send: Any) -> None:
     text = f"The body is larger than {settings.MAX_BODY_SIZE // 1024**2} MiB, which is the most that is read here."
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(body("too_large", text)).encode()})
+    await send({"type": "http.response.body", "body": json.dumps(body(413, "too_large", text)).encode()})

@@ -44,6 +44,7 @@ def source(name: str) -> bytes:
 
 def is_error(answer: httpx.Response, status: int) -> str:
     """The message of an error in the one shape."""
+    words = {400: "validation", 401: "auth", 403: "permission", 404: "not_found", 409: "conflict"}
     assert answer.status_code == status, answer.text
     assert "json" in answer.headers["Content-Type"]
     body = answer.json()
@@ -52,6 +53,13 @@ def is_error(answer: httpx.Response, status: int) -> str:
     assert body["error"].replace("_", "").isalpha()
     assert isinstance(body["message"], str)
     assert body["message"]
+    assert body["error_code"] == body["error"]
+    assert body["category"] == words.get(status, "unavailable" if status == 503 else "validation")
+    assert body["retryable"] is (status == 503)
+    assert body["request_id"] == answer.headers["X-Request-ID"]
+    for problem in body.get("detail", []):
+        assert problem["loc"]
+        assert problem["msg"] in body["message"]
     return body["message"]
 
 
@@ -73,7 +81,8 @@ def greeter(server: Live) -> Json:
 def test_1_1_both_spellings_of_the_last_slash_answer_alike_and_without_a_redirect(
     server: Live, method: str, path: str
 ) -> None:
-    first, second = (server.client.request(method, path.rstrip("/") + slash) for slash in ("", "/"))
+    headers = {"X-Request-ID": "the.same:for-both_1"}
+    first, second = (server.client.request(method, path.rstrip("/") + slash, headers=headers) for slash in ("", "/"))
     assert not first.is_redirect
     assert (first.status_code, first.content) == (second.status_code, second.content)
 

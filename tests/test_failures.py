@@ -100,6 +100,8 @@ def test_postgresql_is_away_and_everything_goes_on_when_it_is_back(server: Live,
             # Pages, whose session has to be read.
             ("GET", "/admin/inbox/", None),
             ("GET", "/admin/agents/run/", None),
+            ("GET", f"/agents/{agent}", None),
+            ("GET", f"/agents/{agent}/runs/{before.streams['held'].run_id}/stream", None),
         ]
 
         def ask(i: int) -> httpx.Response:
@@ -109,7 +111,10 @@ def test_postgresql_is_away_and_everything_goes_on_when_it_is_back(server: Live,
         for refused in in_threads(len(asked), ask):
             assert refused.status_code == 503
             assert "Nothing was changed" in refused.text
-            assert ("<h1>Please try again</h1>" in refused.text) == refused.url.path.startswith("/admin/")
+            is_page, is_read = refused.url.path.startswith("/admin/"), refused.request.method == "GET"
+            assert ("<h1>Please try again</h1>" in refused.text) == is_page
+            assert refused.headers.get("Retry-After") == ("2" if is_read else None)
+            assert is_page or (refused.json()["category"], refused.json()["retryable"]) == ("unavailable", True)
         eventually(lambda: ": waiting" in before.streams["held"].lines)
         time.sleep(max(0.0, back_at - time.monotonic()))
     for name in ("held", "parked"):

@@ -131,4 +131,8 @@ def test_every_error_has_the_one_shape(described: Json) -> None:
             if int(status) >= 400:
                 assert response["description"]
                 shape = response["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-                assert set(described["components"]["schemas"][shape]["required"]) == {"success", "error", "message"}
+                described_shape = described["components"]["schemas"][shape]
+                assert set(described_shape["required"]) == {
+                    *("success", "error", "message", "error_code", "category", "retryable", "request_id")
+                }
+                assert set(described_shape["properties"]) - set(described_shape["required"]) == {"detail"}

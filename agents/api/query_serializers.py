@@ -8,7 +8,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import serializers
 
 from agents.api.run_serializers import RUN_TYPES, WIRE_STATUSES
-from aip.core.errors import sentences
 from aip.core.exceptions import Unreadable
 
 MAX_PAGE = 100
@@ -96,7 +95,7 @@ class QuerySerializer(serializers.Serializer[Any]):
             raise Unreadable("The query holds a NUL character (%00); remove it.")
         serializer = cls(data=texts)
         if not serializer.is_valid():
-            raise Unreadable(" ".join(sentences(serializer.errors)))
+            raise Unreadable(serializer.errors)
         return dict(serializer.validated_data)
 
     def to_internal_value(self, data: Mapping[str, str]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ async def _answer_with_events(receive: Receive, send: Send, begin: Callable[...,
         found = errors.describe(e)
         if found is None:
             logger.exception("A stream could not be opened")
-            found = 500, errors.SERVER_ERROR
+            found = 500, errors.server_error_body()
         await _answer(send, *found, allowed=e.allowed if isinstance(e, _OtherMethod) else None)
         return
     await send(

@@ -1,8 +1,12 @@
-"""One error shape for the whole API: `{"success": false, "error": "...", "message": "..."}`."""
+"""One error shape for the whole API: `{"success": false, "error": "...", "message": "...", ...}`.
+
+See docs/reference/errors.md.
+"""
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -14,6 +18,7 @@ from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
+from aip.core import request_id
 from aip.core.exceptions import Conflict, DomainError, Invalid, NotFound, TooLarge, Unavailable, Unreadable
 
 logger = logging.getLogger(__name__)
@@ -44,24 +49,66 @@ REFUSALS: tuple[tuple[type[DomainError], int, str], ...] = (
 )
 
 
-def body(error: str, message: str) -> dict[str, Any]:
-    return {"success": False, "error": error, "message": message}
+# What kind of error a status is, in the published client's words where it has one. Others are of the kind of 400.
+CATEGORIES = {
+    400: "validation",
+    401: "auth",
+    403: "permission",
+    404: "not_found",
+    409: "conflict",
+    500: "server",
+    503: "unavailable",
+}
 
 
-SERVER_ERROR = body("server_error", "Something went wrong here; the server's log says what.")
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one field: a whole sentence, which names the field. `field` is empty for the request."""
+
+    field: tuple[str, ...]
+    sentence: str
+    code: str
+
+    def as_detail(self) -> dict[str, Any]:
+        return {"loc": list(self.field), "msg": self.sentence, "type": self.code}
 
 
-def sentences(detail: Any, path: str = "") -> Iterator[str]:
-    """Nested errors, as DRF has them, as flat sentences, each with the path of its field."""
+def body(status: int, error: str, message: str, problems: Sequence[Problem] = ()) -> dict[str, Any]:
+    """The body of an error. It has `detail` where nothing but fields is to blame: clients show that as the reason."""
+    blames_fields = bool(problems) and all(problem.field for problem in problems)
+    return {
+        "success": False,
+        "error": error,
+        "message": message,
+        "error_code": error,
+        "category": CATEGORIES.get(status, CATEGORIES[400]),
+        "retryable": status == 503,
+        "request_id": request_id.current(),
+        **({"detail": [problem.as_detail() for problem in problems]} if blames_fields else {}),
+    }
+
+
+def server_error_body() -> dict[str, Any]:
+    return body(500, "server_error", "Something went wrong here; the server's log says what.")
+
+
+def _problems(detail: Any, field: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """Nested errors, as DRF has them, flat."""
     if isinstance(detail, dict):
         for key, value in detail.items():
-            yield from sentences(value, path if key == "non_field_errors" else f"{path}.{key}".lstrip("."))
+            yield from _problems(value, field if key == "non_field_errors" else (*field, str(key)))
     elif isinstance(detail, list):
         for value in detail:
-            yield from sentences(value, path)
+            yield from _problems(value, field)
     else:
-        text = str(detail)
-        yield text if text.startswith(path) else f"{path}: {text}"
+        text, path = str(detail), ".".join(field)
+        sentence = text if text.startswith(path) else f"{path}: {text}"
+        yield Problem(field, sentence[:MAX_MESSAGE], getattr(detail, "code", "invalid"))
+
+
+def _refused(status: int, error: str, detail: Any) -> tuple[int, dict[str, Any]]:
+    problems = list(islice(_problems(detail), MAX_SENTENCES))
+    return status, body(status, error, " ".join(one.sentence for one in problems)[:MAX_MESSAGE], problems)
 
 
 def describe(exc: Exception) -> tuple[int, dict[str, Any]] | None:
@@ -69,20 +116,16 @@ def describe(exc: Exception) -> tuple[int, dict[str, Any]] | None:
     match exc:
         case OperationalError() | InterfaceError():
             logger.error("The database cannot be reached: %s", type(exc).__name__)
-            return 503, body("unavailable", DATABASE_AWAY)
+            return 503, body(503, "unavailable", DATABASE_AWAY)
         case DomainError():
             status, code = next((status, code) for kind, status, code in REFUSALS if isinstance(exc, kind))
-            return status, body(code, _message(exc.errors if isinstance(exc, Invalid) else str(exc)))
+            return _refused(status, code, exc.errors if isinstance(exc, Invalid) else str(exc))
         case exceptions.APIException():
             codes = exc.get_codes()
             code = codes if isinstance(codes, str) else "validation_error"
-            return exc.status_code, body(code, _message(exc.detail))
+            return _refused(exc.status_code, code, exc.detail)
         case _:
             return None
-
-
-def _message(detail: Any) -> str:
-    return " ".join(islice(sentences(detail), MAX_SENTENCES))[:MAX_MESSAGE]
 
 
 def unsupported(media_type: str) -> exceptions.UnsupportedMediaType:
@@ -139,21 +182,21 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         text = "The server does not answer to the host name in this address: use another, or add it to ALLOWED_HOSTS."
     else:
         text = f"The request cannot be read: {exception}"
-    return JsonResponse(body("bad_request", text), status=400)
+    return JsonResponse(body(400, "bad_request", text), status=400)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _wants_html(request):
         return defaults.page_not_found(request, exception)
     text = f"There is nothing at {request.path}. The API is described at /docs/, the console is at /admin/."
-    return JsonResponse(body("not_found", text), status=404)
+    return JsonResponse(body(404, "not_found", text), status=404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Called while the exception that no view has caught is handled."""
     exc = sys.exc_info()[1]
     found = describe(exc) if isinstance(exc, Exception) else None
-    code, data = found or (500, SERVER_ERROR)
+    code, data = found or (500, server_error_body())
     if not _wants_html(request):
         return JsonResponse(data, status=code)
     return _page("Please try again", data["message"], code) if found else defaults.server_error(request)

@@ -1,7 +1,9 @@
-"""Log lines that are one line each, and without the server's secrets, whatever a value or an error may repeat."""
+"""Log lines: one line each, with the id of their request, and without the server's secrets."""
 
 import logging
 import re
+
+from aip.core import request_id
 
 # A line break in a value would forge a line of the log; other controls can rewrite a terminal.
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -25,7 +27,8 @@ class Redacting(logging.Formatter):
         return line
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return CONTROLS.sub(_escaped, super().formatMessage(record))
+        line = CONTROLS.sub(_escaped, super().formatMessage(record))
+        return f"{line} [request {of_request}]" if (of_request := request_id.current()) else line
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - logging's name
         lines = super().formatException(ei).split("\n")  # type: ignore[arg-type]

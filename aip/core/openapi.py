@@ -8,14 +8,32 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
+from aip.core.errors import CATEGORIES
+
 Serializer = type[serializers.BaseSerializer[Any]]
 
+PROBLEM = inline_serializer(
+    "FieldError",
+    {
+        "loc": serializers.ListField(child=serializers.CharField(), help_text="The field, from the outermost in"),
+        "msg": serializers.CharField(help_text="A whole sentence"),
+        "type": serializers.CharField(),
+    },
+    many=True,
+    required=False,
+    help_text="What is wrong with single fields, where nothing else is",
+)
 ERROR = inline_serializer(
     "Error",
     {
         "success": serializers.BooleanField(),
         "error": serializers.CharField(),
-        "message": serializers.CharField(),
+        "message": serializers.CharField(help_text="What was wrong, and what to do"),
+        "error_code": serializers.CharField(help_text="The same word as `error`"),
+        "category": serializers.CharField(help_text=f"One of {', '.join(CATEGORIES.values())}"),
+        "retryable": serializers.BooleanField(help_text="Whether the same request may succeed later"),
+        "request_id": serializers.CharField(help_text="Also in the header X-Request-ID and in the server's log"),
+        "detail": PROBLEM,
     },
 )
 REASONS = {
