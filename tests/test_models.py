@@ -21,6 +21,8 @@ def reason(stream: Stream) -> str:
     final = stream.finish()
     assert (final["status"], final["task_state"], final["event_type"]) == ("error", "failed", "error")
     assert (final["metadata"]["kind"], final["metadata"]["status"]) == ("agent_default", "error")
+    for said in (final, final["metadata"]):
+        assert (said["error_code"], said["category"]) == ("model_failed", "model")
     assert stream.done
     assert OPENAI_KEY not in "".join(stream.lines)
     return str(final["content"])

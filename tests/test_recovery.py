@@ -217,6 +217,8 @@ def test_a_run_is_cancelled_while_it_waits_and_while_its_tool_runs(
         assert (answer.status_code, answer.json()["data"]["status"]) == (200, "cancelled"), name
         final = stream.finish(5)
         assert (final["content"], final["task_state"]) == ("The run was cancelled by master.", "failed")
+        for said in (final, final["metadata"]):
+            assert (said["error_code"], said["category"]) == ("cancelled", "cancelled")
         assert "cancelled at" in fragile.client.post(path).json()["message"]
         assert fragile.client.post(path).status_code == 409
     assert time.monotonic() - began < 5
@@ -260,6 +262,7 @@ def test_a_run_fails_at_its_own_limit_whether_it_waits_or_runs(
         final = stream.finish(10)
         assert final["task_state"] == "failed"
         assert final["content"].startswith("The run took longer than its limit of 3 s,")
+        assert (final["error_code"], final["category"]) == ("time_limit_exceeded", "limit")
     assert time.monotonic() - began < 6
     decided = (
         "SELECT d.decision, d.operator_input FROM hitl_decision d JOIN hitl_approvalrequest r ON r.id = request_id"

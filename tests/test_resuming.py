@@ -138,7 +138,7 @@ def lose_its_model(run: Run) -> None:
     Run.objects.filter(pk=run.pk, status=RunStatus.WAITING).update(status=RunStatus.QUEUED)
     claimed = lifecycle.claim(run.pk)
     assert claimed
-    lifecycle.fail(claimed[1], events.failed(run.pk, "the model is away"), is_resumable=True)
+    lifecycle.fail(claimed[1], events.failed(run.pk, "the model is away", "model_failed"), is_resumable=True)
 
 
 def checkpoints_of(run: Run) -> int:
@@ -316,7 +316,7 @@ class TestWhatAFailedRunKeeps:
         Run.objects.filter(pk=parked.pk).update(status=RunStatus.QUEUED)
         claimed = lifecycle.claim(parked.pk)
         assert claimed
-        lifecycle.fail(claimed[1], events.failed(parked.pk, "a bug"), is_resumable=hours == 0)
+        lifecycle.fail(claimed[1], events.failed(parked.pk, "a bug", "server_error"), is_resumable=hours == 0)
         assert (checkpoints_of(parked), fresh(parked).resumable_until) == (0, None)
         with pytest.raises(NotResumable, match="failed for another reason"):
             resumption.resume(parked.pk, by="alice")

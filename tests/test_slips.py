@@ -255,6 +255,7 @@ def test_a_rejection_can_stop_the_run(server: Live, models: ModelServer, reporte
     assert server.client.post("/agents/hitl/decision", json=body | {"decision": "rejected"}).status_code == 200
     final = stream.finish()
     assert final["metadata"]["status"] == "cancelled"
+    assert (final["error_code"], final["category"]) == ("rejected_and_stopped", "cancelled")
     assert "who rejected its call of reporter. Too risky." in final["content"]
     assert server.status(stream.run_id) == "cancelled"
     rows = server.rows("SELECT id, status FROM hitl_approvalrequest WHERE run_id = %s", stream.run_id)

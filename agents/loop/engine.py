@@ -26,6 +26,10 @@ class StepLimitReached(Exception):
     """The agent went on calling tools without coming to an answer, or called too many at once."""
 
 
+class TooDeep(StepLimitReached):
+    """The model asked for what cannot be carried. Ends the run as the limit does, and the model is to blame."""
+
+
 class UploadedTool(BaseTool):
     """An uploaded tool as the model sees it. The gate carries its calls out, in the sandbox."""
 

@@ -9,7 +9,7 @@ from langgraph.errors import GraphBubbleUp
 from agents.catalog import model_names, snapshot
 from agents.llm import chat_models
 from agents.loop import checkpoints
-from agents.loop.engine import AgentParts, StepLimitReached, build_agent, build_tool, run_agent
+from agents.loop.engine import AgentParts, StepLimitReached, TooDeep, build_agent, build_tool, run_agent
 from agents.loop.gate import Gate
 from agents.loop.messages import tools_called
 from agents.loop.model_answers import finish_reason
@@ -23,6 +23,9 @@ from agents.runs.attempt import Attempt, Lost, executing, is_stopping
 from aip.core.db import AWAY, patient
 
 logger = logging.getLogger(__name__)
+
+# Why a run failed that can be resumed, as words for programs.
+RESUMABLE = ("model_failed", "step_limit_exceeded")
 
 
 class LostInGraph(Lost, GraphBubbleUp):
@@ -56,8 +59,9 @@ def _execute_attempt(run: Run, attempt: Attempt) -> bool:
     except (Lost, *AWAY):
         raise
     except Exception as e:  # noqa: BLE001 - whatever ends a run, its stream must say so
-        reason, is_of_model = _reason(e, run)
-        patient(lifecycle.fail)(attempt, events.failed(run.pk, reason), is_resumable=is_of_model)
+        reason, error_code = _reason(e, run)
+        failed = events.failed(run.pk, reason, error_code)
+        patient(lifecycle.fail)(attempt, failed, is_resumable=error_code in RESUMABLE)
         return False
     if conversation is None:
         patient(lifecycle.park)(attempt)
@@ -148,13 +152,14 @@ def _write(attempt: Attempt, key: str, payload: events.Payload) -> None:
         events.append(run, key, payload)
 
 
-def _reason(exc: Exception, run: Run) -> tuple[str, bool]:
-    """Why a run failed, for its reader; and whether its model or its step limit is the reason."""
+def _reason(exc: Exception, run: Run) -> tuple[str, str]:
+    """Why a run failed: for its reader, and as the word for programs."""
     if reason := _explain(exc, model_names.Model(**run.spec["model"])):
         logger.warning("Run %s failed: %s", run.pk, reason)
-        return reason, True
+        is_limit = isinstance(exc, StepLimitReached) and not isinstance(exc, TooDeep)
+        return reason, "step_limit_exceeded" if is_limit else "model_failed"
     logger.error("Run %s failed", run.pk, exc_info=exc)
-    return f"The run failed inside the server ({type(exc).__name__}); the worker's log says more.", False
+    return f"The run failed inside the server ({type(exc).__name__}); the worker's log says more.", "server_error"
 
 
 def _explain(exc: Exception, model: model_names.Model) -> str | None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage, ToolCall
 
-from agents.loop.engine import MAX_CALLS, StepLimitReached
+from agents.loop.engine import MAX_CALLS, StepLimitReached, TooDeep
 from aip.core.json_input import MAX_DEPTH, is_deeper_than
 from aip.core.jsonb import storable
 
@@ -69,7 +69,7 @@ def normalized(
             unreadable[call_id] = arguments
             arguments = {}
         if is_deeper_than(MAX_DEPTH, arguments):
-            raise StepLimitReached(TOO_DEEP)
+            raise TooDeep(TOO_DEEP)
         name = _name(each.name, tools)
         calls.append(ToolCall(name=name, args=_narrow(storable(arguments)), id=call_id, type="tool_call"))
     content: Any = _narrow(storable(message.content))
@@ -106,7 +106,7 @@ def read_arguments(text: Any) -> dict[str, Any] | str:
     except ValueError:
         return f"They have a number that JSON cannot hold.{_quoted(text)}"
     except RecursionError:
-        raise StepLimitReached(TOO_DEEP) from None
+        raise TooDeep(TOO_DEEP) from None
     if isinstance(value, dict):
         return value
     return f"They are {KINDS[type(value)]}.{_quoted(text)}"

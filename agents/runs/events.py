@@ -20,6 +20,15 @@ ENDINGS = {
     "length": "[The answer was cut off here, at the model's limit of length.]",
     "content_filter": "[The answer was ended here by the content filter of the model's provider.]",
 }
+# Why a run came to no answer: the `error_code` of its last event, and the code's category.
+CATEGORIES = {
+    "model_failed": "model",
+    "step_limit_exceeded": "limit",
+    "time_limit_exceeded": "limit",
+    "server_error": "server",
+    "cancelled": "cancelled",
+    "rejected_and_stopped": "cancelled",
+}
 
 Payload = dict[str, Any]
 
@@ -136,9 +145,11 @@ def in_order(rows: Sequence[tuple[int, Payload]], *, is_all: bool) -> list[tuple
 
 
 def _as_note(final: Payload) -> Payload:
-    metadata = final["metadata"] | {"kind": "status_update"}
-    kept = {key: value for key, value in final.items() if key not in ("is_final", "final")}
-    return kept | {"status": "success", "task_state": "working", "event_type": "status_update", "metadata": metadata}
+    of_its_end = ("is_final", "final", "error_code", "category")
+    kept = {key: value for key, value in final.items() if key not in of_its_end}
+    metadata = {key: value for key, value in final["metadata"].items() if key not in of_its_end}
+    note = {"status": "success", "task_state": "working", "event_type": "status_update"}
+    return kept | note | {"metadata": metadata | {"kind": "status_update"}}
 
 
 def token(text: str) -> Payload:
@@ -259,9 +270,11 @@ def answered(
     return _event("final_response", answer, top=top, status="finished", run_id=str(run_id), **more)
 
 
-def failed(run_id: UUID, reason: str, *, step_status: str = "error") -> Payload:
+def failed(run_id: UUID, reason: str, error_code: str, *, step_status: str = "error") -> Payload:
     """The terminal event of a run that failed. Of the kind whose text the published client shows."""
+    why = {"error_code": error_code, "category": CATEGORIES[error_code]}
     top = {
+        **why,
         "status": "error",
         "task_state": "failed",
         "event_type": "error",
@@ -269,14 +282,14 @@ def failed(run_id: UUID, reason: str, *, step_status: str = "error") -> Payload:
         "final": True,
         "run_id": str(run_id),
     }
-    return _event("agent_default", reason, top=top, status=step_status, run_id=str(run_id))
+    return _event("agent_default", reason, top=top, status=step_status, run_id=str(run_id), **why)
 
 
 def cancelled(run_id: UUID, by: str) -> Payload:
     """The terminal event of a run that somebody cancelled. The wire has no word of its own for it."""
-    return stopped(run_id, f"The run was cancelled by {by}.")
+    return failed(run_id, f"The run was cancelled by {by}.", "cancelled", step_status="cancelled")
 
 
 def stopped(run_id: UUID, reason: str) -> Payload:
-    """The terminal event of a run that was cancelled, for a reason."""
-    return failed(run_id, reason, step_status="cancelled")
+    """The terminal event of a run that was cancelled with the rejection of one of its calls."""
+    return failed(run_id, reason, "rejected_and_stopped", step_status="cancelled")

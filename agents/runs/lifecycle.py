@@ -218,7 +218,12 @@ def end_overdue() -> int:
         ending = list(events.lock(overdue, skip_locked=True).annotate(limit=KT("spec__timeout_seconds"))[:BATCH])
         reasons = {run.pk: PAST_ITS_LIMIT.format(seconds=run.limit) for run in ending}
         if ending:
-            _end(ending, RunStatus.FAILED, lambda pk: events.failed(pk, reasons[pk]), timed_out=True)
+            _end(
+                ending,
+                RunStatus.FAILED,
+                lambda pk: events.failed(pk, reasons[pk], "time_limit_exceeded"),
+                timed_out=True,
+            )
     return len(ending)
 
 
