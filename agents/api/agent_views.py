@@ -12,7 +12,7 @@ from agents.api.envelope import envelope, paging
 from agents.api.misspelt_keys import misspelt
 from agents.api.query_serializers import METADATA_FILTER, AgentQuery
 from agents.catalog import agents as agent_catalog
-from agents.catalog import gates
+from agents.catalog import gates, settings_check
 from agents.models import Agent
 from aip.core import openapi
 
@@ -66,12 +66,15 @@ class AgentList(APIView):
     )
     def post(self, request: Request) -> Response:
         """Create an agent. `ungated` names its tools that run unasked, `warnings` what may not have been meant."""
+        return Response(settings_check.checked_first(lambda checked: self._create(request, checked)), status=201)
+
+    def _create(self, request: Request, checked: settings_check.Checked) -> dict[str, Any]:
         serializer = AgentInputSerializer(data=request.data)
         with agent_catalog.account_locked():
             serializer.is_valid(raise_exception=True)
-            agent = agent_catalog.create(**serializer.fields_of_agent())
-            answer = _written(request, "Agent created", agent)
-        return Response(answer, status=201)
+            fields = serializer.fields_of_agent()
+            settings_check.require(checked, None, **fields)
+            return _written(request, "Agent created", agent_catalog.create(**fields))
 
 
 class AgentDetail(APIView):
@@ -103,7 +106,7 @@ class AgentDetail(APIView):
         What may not have been meant, such as a gate that is gone, is named in `warnings`. A model that is named by
         `provider` and `model_name` comes back in `agent_config`, and keeps the `lm_base_url` that it had.
         """
-        return self._change(request, agent_id, partial=False)
+        return self._answer_to_change(request, agent_id, partial=False)
 
     @extend_schema(
         operation_id="agents_update",
@@ -117,16 +120,20 @@ class AgentDetail(APIView):
         `agent_config` and `tool_configs` are replaced as wholes, but for the gates: `hitl_enabled` and a tool's
         `hitl` stay until they are sent as `false` and `null`. The model stays where the request names none.
         """
-        return self._change(request, agent_id, partial=True)
+        return self._answer_to_change(request, agent_id, partial=True)
 
-    def _change(self, request: Request, agent_id: str, *, partial: bool) -> Response:
-        data = request.data
-        with agent_catalog.editing(agent_id) as before:
-            serializer = AgentInputSerializer(before, data=data, partial=partial)
-            serializer.is_valid(raise_exception=True)
-            after = agent_catalog.change(before, **serializer.fields_of_agent())
-            answer = _written(request, "Agent updated", after, before=before)
-        return Response(answer)
+    def _answer_to_change(self, request: Request, agent_id: str, *, partial: bool) -> Response:
+        def change(checked: settings_check.Checked) -> dict[str, Any]:
+            data = request.data
+            with agent_catalog.editing(agent_id) as before:
+                serializer = AgentInputSerializer(before, data=data, partial=partial)
+                serializer.is_valid(raise_exception=True)
+                fields = serializer.fields_of_agent()
+                settings_check.require(checked, before, **fields)
+                after = agent_catalog.change(before, **fields)
+                return _written(request, "Agent updated", after, before=before)
+
+        return Response(settings_check.checked_first(change))
 
     @extend_schema(
         operation_id="agents_delete",

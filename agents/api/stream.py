@@ -46,14 +46,16 @@ JSON_TYPES = ("application/json", "application/x-www-form-urlencoded")  # the la
 FORM = "multipart/form-data"
 
 _reads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stream")
+# Starting a run may wait for its tools to check their settings; the open streams must not wait for that.
+_begins = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stream-begin")
 
 
-async def _in_thread(work: Callable[..., T], *args: Any) -> T:
+async def _in_thread(work: Callable[..., T], *args: Any, executor: ThreadPoolExecutor = _reads) -> T:
     def run() -> T:
         with borrowed_connection():
             return work(*args)
 
-    return await asyncio.get_running_loop().run_in_executor(_reads, run)
+    return await asyncio.get_running_loop().run_in_executor(executor, run)
 
 
 async def run_application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +80,7 @@ def _headers(scope: Scope) -> Headers:
 async def _answer_with_events(receive: Receive, send: Send, begin: Callable[..., tuple[UUID, int]], *args: Any) -> None:
     """The events of the run that `begin` gives, after the number that it gives; or its error, as JSON."""
     try:
-        run_id, after = await _in_thread(begin, *args)
+        run_id, after = await _in_thread(begin, *args, executor=_begins)
     except Exception as e:
         found = errors.describe(e)
         if found is None:

@@ -1,7 +1,7 @@
 """The settings that agent and run give to a tool, as people are shown them and as the seal of a call covers them."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.utils.crypto import salted_hmac
@@ -22,8 +22,26 @@ def record(entries: dict[str, Any], *, by_run: Collection[str], secrets: Collect
     }
 
 
+def is_secret(name: str, secrets: Collection[str]) -> bool:
+    """By the name of a setting; `secrets` are those that are secret by their type."""
+    return name in secrets or bool(SECRET_NAME.search(name))
+
+
+def secret_texts(value: Any, secrets: Collection[str] = (), *, within: bool = False) -> Iterator[str]:
+    """The secret values among settings, at any depth, as texts. `within`: all of `value` is secret."""
+    match value:
+        case dict():
+            for name, entry in value.items():
+                yield from secret_texts(entry, within=within or is_secret(name, secrets))
+        case list():
+            for entry in value:
+                yield from secret_texts(entry, within=within)
+        case _ if within and value is not None:
+            yield str(value)
+
+
 def _shown(name: str, value: Any, secrets: Collection[str]) -> dict[str, Any]:
-    masked = MASK if name in secrets or SECRET_NAME.search(name) else _masked(value)
+    masked = MASK if is_secret(name, secrets) else _masked(value)
     if masked == value:
         return {"value": value}
     digest = salted_hmac("agents.catalog.tool_settings", canonical(value), algorithm="sha256").hexdigest()

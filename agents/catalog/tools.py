@@ -280,6 +280,16 @@ def manifest_of(spec: ToolSpec, source: str) -> Manifest:
     return cast(Manifest, learned)
 
 
+def version_code(version: ToolVersion, settings: dict[str, Any]) -> ToolCode:
+    """A version of a tool as the sandbox runs it, as `tool_code`."""
+    return ToolCode(
+        source=version.source,
+        object_name=version.object_name or version.class_name,
+        settings=settings,
+        packages=packages.directory_of(version.manifest.get("packages")),
+    )
+
+
 def tool_code(spec: ToolSpec, source: str) -> ToolCode:
     """A tool as the sandbox runs it. Its packages are installed if they are not there. Raises SandboxUnavailable."""
     return ToolCode(

@@ -16,7 +16,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
 
-from agents.catalog import model_names, snapshot
+from agents.catalog import model_names, settings_check, snapshot
 from agents.models import ENDED, LIVING, REQUEUE_AFTER, Run, RunStatus
 from agents.runs import attachments, broker, checkpoint_tables, events, heartbeats
 from agents.runs.attachments import Attachment
@@ -63,11 +63,14 @@ def start(
     files: Sequence[Attachment] = (),
     requester: str = "",
 ) -> Run:
-    """Write a run, its frozen spec and its first event, and queue it after the commit. Raises NotFound, Invalid.
+    """Write a run, its frozen spec and its first event, and queue it after the commit.
+
+    Raises NotFound, Invalid, and Unavailable where the settings that it overrides cannot be checked now.
 
     `requester` is the name of the user who starts it; those who decide its calls see it.
     """
     spec = snapshot.freeze(agent_id, runtime_config)
+    settings_check.check_run(spec)
     spec["requester"] = requester
     spec["messages"] = [*chat_history, {"role": "user", "content": attachments.user_message(input, files)}]
     limit = spec["timeout_seconds"]

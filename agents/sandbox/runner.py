@@ -66,7 +66,7 @@ def act(request: Mapping[str, Any]) -> str:
     if found is None:
         raise Refused(f"The file has no tool {request['object_name']}.")
     if request["action"] == "check_settings":
-        return json.dumps(settings.check(found, request["settings"]))
+        return check_settings(_concrete(found), request["settings"])
     of_class, of_schema = settings.split(found, request["settings"])
     tool = settings.make(_concrete(found), of_class)
     if request["action"] == "check":
@@ -87,6 +87,7 @@ def describe(attribute: str, found: Any) -> str:
     runs_async = asynchrony.is_async(tool)
     run = arguments.runs(tool, is_async=runs_async)
     given = arguments.injected(tool, run)
+    of_settings = _settings(found, tool)
     try:
         schema = _schema(tool, runs_async)
         defaults, made_when_run = arguments.defaults(tool, run, schema, given)
@@ -105,7 +106,7 @@ def describe(attribute: str, found: Any) -> str:
                     "injected": given,
                     "has_model": arguments.model_of(tool) is not None,
                     "schema_settles": arguments.schema_settles(tool, run, schema),
-                    **_settings(found),
+                    **of_settings,
                 },
             },
             allow_nan=False,
@@ -143,7 +144,9 @@ def _schema(tool: "BaseTool", runs_async: bool) -> Any:
     return schema.model_json_schema() if hasattr(schema, "model_json_schema") else schema.schema()
 
 
-def _settings(found: Any) -> dict[str, Any]:
+def _settings(found: Any, tool: "BaseTool") -> dict[str, Any]:
+    """What the upload keeps of a tool's settings. Raises Refused."""
+    settings.check_schema(tool)
     try:
         schema = settings.schema_of(found)
         return {
@@ -198,6 +201,15 @@ def check(tool: "BaseTool", given: Mapping[str, Any]) -> str:
         return json.dumps(arguments.check(tool, run, given, stand_ins))
     except Exception as e:
         raise Refused(f"the tool's own check raised {type(e).__name__}: {reason_of(e)}") from e
+
+
+def check_settings(found: Any, entries: Mapping[str, Any]) -> str:
+    """What the tool refuses of its settings, as JSON by name."""
+    signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS)  # its signal ends the process
+    try:
+        return json.dumps(settings.check(found, entries))
+    except Exception as e:
+        raise Refused(f"its tool_config_schema raised {type(e).__name__}: {reason_of(e)}") from e
 
 
 def call(tool: "BaseTool", request: Mapping[str, Any]) -> str:

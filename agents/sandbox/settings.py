@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from agents.sandbox.arguments import Errors, check_model
-from agents.sandbox.loading import Refused, is_validation_error, reason_of
+from agents.sandbox.loading import Refused, is_validation_error, line_of, reason_of
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -18,11 +18,33 @@ if TYPE_CHECKING:
 
 def schema_of(found: "Found") -> Any:
     """The class of the tool's settings; None where it has none."""
-    schema = getattr(found, "tool_config_schema", None)
-    if schema is None and isinstance(found, type):
-        field = found.model_fields.get("tool_config_schema")
-        schema = field.default if field is not None else None
+    schema = _given(found)
     return schema if isinstance(schema, type) and hasattr(schema, "model_fields") else None
+
+
+def _given(found: "Found") -> Any:
+    given = getattr(found, "tool_config_schema", None)
+    if given is None and isinstance(found, type):
+        field = found.model_fields.get("tool_config_schema")
+        given = field.default if field is not None else None
+    return given
+
+
+def check_schema(tool: "BaseTool") -> None:
+    """Raises Refused for a `tool_config_schema` of which no settings can be made."""
+    try:
+        given, schema = _given(tool), schema_of(tool)
+        if schema is not None:
+            schema()
+    except BaseException as e:
+        if is_validation_error(e):
+            return  # what has no default is the agent's to give
+        raise Refused(f"The tool's tool_config_schema raises {type(e).__name__}{line_of(e)}: {reason_of(e)}") from e
+    if given is not None and schema is None:
+        raise Refused(
+            "The tool's tool_config_schema must be a class derived from BaseModel of pydantic 2, "
+            "as in `tool_config_schema: type[BaseModel] = MySettings`."
+        )
 
 
 def _names(schema: Any) -> set[str]:
@@ -97,4 +119,6 @@ def secrets(found: "Found") -> list[str]:
     kind = found if isinstance(found, type) else type(found)
     schema = schema_of(found)
     fields = {**kind.model_fields, **(schema.model_fields if schema is not None else {})}
-    return sorted(name for name, field in fields.items() if "Secret" in str(field.annotation))
+    secret = {name: field for name, field in fields.items() if "Secret" in str(field.annotation)}
+    aliases = (alias for field in secret.values() for alias in (field.alias, field.validation_alias))
+    return sorted({*secret, *(alias for alias in aliases if isinstance(alias, str))})

@@ -256,7 +256,7 @@ def tool(go: socket.socket, come: socket.socket, result: int, directory: str) ->
             request = json.loads(receive(come)[1])
     except ConnectionError:
         return  # there was no call, or its keeper is gone
-    privileges.give_up_rights(network=request["action"] != "check")
+    privileges.give_up_rights(network=request["action"] not in ("check", "check_settings"))
     try:
         kind, text = RESULT, runner.act(request)
     except Refused as e:
