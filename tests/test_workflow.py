@@ -4,8 +4,10 @@ import json
 import os
 from typing import Any
 
+import psutil
 import pytest
 
+from agents.sandbox import landlock
 from aip.launcher import embedded
 from tests.listener import Listener
 from tests.live import OPENAI_KEY, Live
@@ -119,17 +121,22 @@ class Free(BaseTool):
     assert "ran freely" in heard
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="an unprivileged server's tools run as its own user")
+@pytest.mark.skipif(os.geteuid() != 0 and not landlock.version(), reason="nothing contains tools here")
 def test_a_tool_that_looks_for_the_servers_secrets_finds_none(server: Live, models: ModelServer) -> None:
     seeker = server.upload("seeker.py", name="seeker")
     password = (server.data_dir / "postgres-password").read_text().strip()
     secrets = [OPENAI_KEY, server.key, password, str(embedded.socket_dir(server.data_dir))]
-    where = [{"data_dir": str(server.data_dir), "marker": secret} for secret in secrets]
+    # What it cannot find by itself where it may read neither /proc nor the directory.
+    pids = [server.process.pid, *(one.pid for one in psutil.Process(server.process.pid).children(recursive=True))]
+    files = [str(path) for path in server.data_dir.iterdir() if path.is_file()]
+    known = {"data_dir": str(server.data_dir), "pids": pids, "files": files}
+    where = [known | {"marker": secret} for secret in secrets]
     wanted = [tool_call("seek", arguments, f"call_{i}") for i, arguments in enumerate(where)]
     models.scripts["seek"] = lambda body: says("Searched.") if tool_results(body) else calls(*wanted)
     agent = server.create_agent(tools=[seeker["id"]], agent_config={"lm_provider": "openai", "lm_name": "seek"})
     server.run(agent, "go").finish()
     found = [json.loads(result) for result in tool_results(models.sent_to("seek")[-1])]
     assert [result["found_in"] for result in found] == [[]] * 4
-    assert all(len(result["ancestors"]) >= 3 for result in found)
+    assert all(len(result["pids"]) >= 6 for result in found)
+    assert all({f"/proc/{pid}/environ" for pid in pids} | set(files) <= set(result["looked_at"]) for result in found)
     assert f"Bearer {OPENAI_KEY}" in models.keys

@@ -11,6 +11,7 @@ from typing import Any
 from agents.sandbox import hosts, protocol
 from agents.sandbox.hosts import SandboxUnavailable as SandboxUnavailable
 from agents.sandbox.hosts import close as close
+from agents.sandbox.hosts import configure as configure
 from agents.sandbox.hosts import warm as warm
 from agents.sandbox.manifest import Description, ToolRejected, checked
 from agents.sandbox.protocol import MAX_OUTPUT_BYTES

@@ -9,6 +9,7 @@ as one end of a socket pair; whoever closes the other end ends the tool. A keepe
 tool's process, so no tool finds anything of another; both are forked ahead of the call, which does not wait for that.
 """
 
+import dataclasses
 import gc
 import importlib.util
 import os
@@ -18,22 +19,25 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from agents.sandbox import privileges, runner
+from agents.sandbox import paths, privileges, runner
+from agents.sandbox.limits import Limits
 from agents.sandbox.protocol import RESULT, UNAVAILABLE, send
 from agents.sandbox.supervisor import fork, keep, refuse_next
 
 
 def main() -> None:
-    """Arguments: where to import this from, the control socket's number, more directories of packages."""
-    ours, control_fd, *packages = sys.argv[1:]
+    """Arguments: where to import this from, the control socket's number, the limits, directories of packages."""
+    ours, control_fd, given, *packages = sys.argv[1:]
     control = socket.socket(fileno=int(control_fd))
     sys.path.remove(ours)
     del sys.modules["agents.sandbox"], sys.modules["agents"]  # a tool must not find the server's modules by them
-    sys.path += [path for path in packages if path not in sys.path]
+    sys.path[:] = dict.fromkeys(paths.of_python([*sys.path, *packages], packages))
     sys.argv = ["tool"]
     try:
         if os.geteuid() == 0:
             privileges.open_packages_to_nobody()
+        limits = Limits.from_json(given)
+        limits = dataclasses.replace(limits, readable=tuple(paths.readable([ours, *limits.closed])))
         preload()
     except (ImportError, OSError, privileges.Unreachable) as e:
         send(control, UNAVAILABLE, str(e).encode())
@@ -41,7 +45,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
     send(control, RESULT, b"")
     while is_open(control):
-        serve(control)
+        serve(control, limits)
 
 
 def is_open(control: socket.socket) -> bool:
@@ -52,13 +56,13 @@ def is_open(control: socket.socket) -> bool:
         return True
 
 
-def serve(control: socket.socket) -> None:
+def serve(control: socket.socket, limits: Limits) -> None:
     """Have a keeper ready until it has taken a call, or has ended."""
     ours, theirs = socket.socketpair()
     with ours:
         try:
             with theirs:
-                fork(lambda: keep(control, theirs))
+                fork(lambda: keep(control, theirs, limits))
         except OSError as e:
             refuse_next(control, e)
         else:

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from agents.sandbox import protocol
+from agents.sandbox.limits import Limits
 
 START_SECONDS = 60  # a first start may have to compile the packages
 HANDOVER_SECONDS = 10
@@ -61,7 +62,7 @@ def _command(control: int, packages: str) -> list[str]:
     theirs = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     theirs += [packages] if packages else []
     start = "import sys; sys.path.insert(0, sys.argv[1]); from agents.sandbox.host import main; main()"
-    return [sys.executable, "-I", "-X", "utf8", "-c", start, ours, str(control), *theirs]
+    return [sys.executable, "-I", "-X", "utf8", "-c", start, ours, str(control), _limits.to_json(), *theirs]
 
 
 class _Place:
@@ -89,6 +90,7 @@ class _Place:
         socket.send_fds(self.living().control, [b"c"], [call.fileno()])
 
 
+_limits = Limits()
 _lock = threading.Lock()
 # By the directory of the packages that its tools have, "" for none; the one that was used last stands last.
 _places: dict[str, _Place] = {}
@@ -104,6 +106,12 @@ def _place_of(packages: str) -> _Place:
         with each.lock:
             each.end()
     return place
+
+
+def configure(limits: Limits) -> None:
+    """For the helpers that are started from now on."""
+    global _limits
+    _limits = limits
 
 
 def warm() -> None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from agents.sandbox.denials import denied_by
+
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
@@ -75,7 +77,7 @@ def load(source: str) -> ModuleType:
                 f"The file reads the environment variable {key} while it is loaded{line_of(e)}. A tool's environment "
                 "is empty: make the value a field of the tool, which the agent's tool_configs fill."
             ) from e
-        raise Refused(f"Loading the file raised {type(e).__name__}{line_of(e)}: {reason_of(e)}") from e
+        raise Refused(f"Loading the file raised {type(e).__name__}{line_of(e)}: {reason_of(e)}{denied_by(e)}") from e
     return module
 
 

@@ -6,7 +6,6 @@ import functools
 import os
 import pwd
 import resource
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -25,7 +24,6 @@ if sys.platform == "linux" and os.geteuid() == 0:
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 SYS_OPEN_TREE, AT_FDCWD, OPEN_TREE_CLONE, AT_RECURSIVE = 428, -100, 1, 0x8000
 LIBC = ctypes.CDLL(None, use_errno=True)
-CLONE_NEWNET = 0x40000000
 KEPT_OPEN: list[int] = []
 
 
@@ -120,23 +118,6 @@ def confine(directory: str, *, keep_open: list[int]) -> None:
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (value, value))
-
-
-def give_up_rights(*, network: bool) -> None:
-    """The rest of it. While it waits for its call the process keeps its user, so that no tool can end it.
-
-    Without `network` it reaches none, where the server is root and may make namespaces.
-    """
-    os.setsid()
-    if os.geteuid() == 0:
-        if not network and sys.platform == "linux":
-            LIBC.unshare(CLONE_NEWNET)  # where it is refused, the check has its time limit all the same
-        uid, gid = nobody()
-        os.setgroups([])
-        os.setgid(gid)
-        os.setuid(uid)
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
 
 
 def close_all_but(keep_open: list[int]) -> None:

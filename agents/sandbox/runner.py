@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from agents.sandbox import arguments, asynchrony, injection, loading, settings
+from agents.sandbox.denials import denied_by
 from agents.sandbox.loading import Refused, is_validation_error, reason_of
 from agents.sandbox.manifest import MADE_WHEN_RUN
 from agents.sandbox.results import result_of
@@ -187,6 +188,7 @@ def _make_without_arguments(found: Any, title: str) -> "BaseTool":
                     raise Refused(f'{title} has no {needed}: add `{needed}: str = "..."` to the class.') from e
         raise Refused(
             f"{title} cannot be made without arguments ({reason_of(e)}): give each of its fields a default."
+            f"{denied_by(e)}"
         ) from e
     return tool
 
@@ -200,7 +202,7 @@ def check(tool: "BaseTool", given: Mapping[str, Any]) -> str:
     try:
         return json.dumps(arguments.check(tool, run, given, stand_ins))
     except Exception as e:
-        raise Refused(f"the tool's own check raised {type(e).__name__}: {reason_of(e)}") from e
+        raise Refused(f"the tool's own check raised {type(e).__name__}: {reason_of(e)}{denied_by(e)}") from e
 
 
 def check_settings(found: Any, entries: Mapping[str, Any]) -> str:
@@ -240,7 +242,7 @@ def call(tool: "BaseTool", request: Mapping[str, Any]) -> str:
     except BaseException as e:
         if is_validation_error(e) and raised_in(e, "_parse_input"):
             raise Refused(f"The arguments do not fit the tool: {reason_of(e)}") from e
-        raise Failed(f"The tool raised {type(e).__name__}: {reason_of(e)}") from e
+        raise Failed(f"The tool raised {type(e).__name__}: {reason_of(e)}{denied_by(e)}") from e
 
 
 def _check_defaults(

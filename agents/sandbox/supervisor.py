@@ -15,7 +15,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from agents.sandbox import privileges, runner
+from agents.sandbox import layers, privileges, runner
+from agents.sandbox.limits import Limits
 from agents.sandbox.loading import Refused
 from agents.sandbox.protocol import (
     CHANGED,
@@ -64,13 +65,13 @@ def fork(work: Callable[[], None]) -> int:
         os._exit(1)
 
 
-def keep(control: socket.socket, taken: socket.socket) -> None:
+def keep(control: socket.socket, taken: socket.socket, limits: Limits) -> None:
     """Take the next call and see it through; say on `taken` when there is need of another keeper."""
     privileges.adopt_orphans()
     wake = wakes_of_children()
     call = outcome = None
     try:
-        with spare(wake) as process:
+        with spare(wake, limits) as process:
             call = next_call(control)
             if call is None:
                 return
@@ -112,7 +113,7 @@ def wakes_of_children() -> socket.socket:
 
 
 @contextlib.contextmanager
-def spare(wake: socket.socket) -> Iterator[Spare]:
+def spare(wake: socket.socket, limits: Limits) -> Iterator[Spare]:
     """A process for the call, and its directory; at the end neither is left, nor anything that it started."""
     directory = tempfile.mkdtemp(prefix="aip-tool-")
     try:
@@ -121,7 +122,7 @@ def spare(wake: socket.socket) -> Iterator[Spare]:
         go, come = socket.socketpair()
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
-        pid = fork(lambda: tool(go, come, writer, directory))
+        pid = fork(lambda: tool(go, come, writer, directory, limits))
         come.close()
         os.close(writer)
         try:
@@ -245,7 +246,7 @@ def remove(directory: str) -> None:
             subprocess.run(command, check=False, stdin=0, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def tool(go: socket.socket, come: socket.socket, result: int, directory: str) -> None:
+def tool(go: socket.socket, come: socket.socket, result: int, directory: str, limits: Limits) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     go.close()
@@ -256,7 +257,7 @@ def tool(go: socket.socket, come: socket.socket, result: int, directory: str) ->
             request = json.loads(receive(come)[1])
     except ConnectionError:
         return  # there was no call, or its keeper is gone
-    privileges.give_up_rights(network=request["action"] not in ("check", "check_settings"))
+    layers.put_on(directory, limits, network=request["action"] not in ("check", "check_settings"))
     try:
         kind, text = RESULT, runner.act(request)
     except Refused as e:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from agents.sandbox import client as sandbox
+from agents.sandbox import landlock, paths
 from agents.sandbox.client import MAX_OUTPUT_BYTES, ToolCode, ToolFailed, ToolResult
 from agents.sandbox.manifest import Description, ToolRejected
 
@@ -77,7 +79,8 @@ def helper_pid() -> int:
     """The parent of the keeper, which is the parent of the tool."""
     keeper = int(run(tool("return os.getppid()")))
     assert eventually(lambda: not is_alive(keeper))
-    return int(run(tool("return int(open(f'/proc/{os.getppid()}/status').read().split('PPid:')[1].split()[0])")))
+    (helper,) = [one for one in psutil.Process().children() if "agents.sandbox.host" in " ".join(one.cmdline())]
+    return helper.pid
 
 
 # Calls
@@ -330,10 +333,8 @@ def test_a_daemon_that_the_tool_started_is_ended_before_the_call_returns():
 REPORTING = tool(
     """
     import socket
-    keeper = os.getppid()
-    helper = int(open(f"/proc/{keeper}/status").read().split("PPid:")[1].split()[0])
     with socket.create_connection(("127.0.0.1", port)) as listener:
-        listener.sendall(json.dumps([os.getpid(), keeper, helper]).encode())
+        listener.sendall(json.dumps([os.getpid(), os.getppid()]).encode())
     time.sleep(60)
     """,
     arguments=", port",
@@ -341,6 +342,7 @@ REPORTING = tool(
 SERVER = """
 import sys
 from agents.sandbox import client as sandbox
+from agents.sandbox import landlock, paths
 probe = sandbox.ToolCode(source=sys.argv[1], object_name="Probe")
 sandbox.call(probe, {"port": int(sys.argv[2])}, timeout=60)
 """
@@ -355,6 +357,8 @@ def test_tool_and_helper_end_when_the_server_is_killed():
         try:
             with listener.accept()[0] as reported:
                 pids = json.loads(reported.recv(100))
+            pids.append(psutil.Process(pids[1]).ppid())
+            assert server.pid == psutil.Process(pids[2]).ppid()
             assert all(map(is_alive, pids))
         finally:
             server.kill()
@@ -368,15 +372,19 @@ def test_tool_and_helper_end_when_the_server_is_killed():
 @on_linux
 def test_it_has_an_empty_environment_no_open_files_and_limits():
     source = tool("""
-        import resource
-        files = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
-        names = {os.readlink(file).split(":")[0] for file in files if os.path.lexists(file)}
-        return json.dumps([sorted(os.environ), sorted(names), resource.getrlimit(resource.RLIMIT_FSIZE)[1],
-            "NoNewPrivs:\\t1" in open("/proc/self/status").read(), os.getsid(0) == os.getpid()])
+        import ctypes, resource, stat
+        kinds = []
+        for fd in range(4096):
+            try: found = os.fstat(fd)
+            except OSError: continue
+            if found.st_rdev != os.stat("/dev/null").st_rdev and not stat.S_ISDIR(found.st_mode):
+                kinds.append(stat.S_IFMT(found.st_mode) == stat.S_IFIFO)
+        return json.dumps([sorted(os.environ), kinds, resource.getrlimit(resource.RLIMIT_FSIZE)[1],
+            ctypes.CDLL(None).prctl(39, 0, 0, 0, 0) == 1, os.getsid(0) == os.getpid()])  # PR_GET_NO_NEW_PRIVS
     """)
-    names, files, largest_file, no_new_privileges, own_session = json.loads(run(source))
+    names, are_pipes, largest_file, no_new_privileges, own_session = json.loads(run(source))
     assert names == ["HOME", "LANG", "PATH", "TMPDIR"]
-    assert {file for file in files if not file.startswith("/")} == {"pipe"}
+    assert are_pipes == [True]
     assert largest_file == 100 * 1024**2
     assert no_new_privileges
     assert own_session
@@ -423,6 +431,7 @@ def test_packages_below_a_closed_directory_can_be_imported_and_nothing_next_to_t
 WARM = """
 import sys
 from agents.sandbox import client as sandbox
+from agents.sandbox import landlock, paths
 sys.path.append(sys.argv[1])
 try:
     sandbox.warm()
@@ -445,12 +454,19 @@ def test_it_says_which_directory_must_be_readable_where_it_cannot_open_it(tmp_pa
 # A server with secrets. It looks for them itself, which shows that they can be found, then lets a tool look.
 SERVER_WITH_SECRETS = """
 import json, os, sys
+import psutil
 from agents.sandbox import client as sandbox
+from agents.sandbox import landlock, paths
 source = open("tests/tools/seeker.py").read()
 seeker = {"__name__": "seeker"}
 exec(source, seeker)
 where = {"data_dir": sys.argv[1], "marker": os.environ["OPENAI_API_KEY"]}
 own = seeker["Seeker"]()._run(**where)
+sandbox.warm()
+# What it cannot find by itself where it may read neither /proc nor the directory.
+relatives = psutil.Process().parents() + psutil.Process().children(recursive=True)
+where["files"] = [path for path in own["looked_at"] if path.startswith(sys.argv[1])]
+where["pids"] = [os.getpid(), *(one.pid for one in relatives)]
 tools = sandbox.call(sandbox.ToolCode(source=source, object_name="Seeker"), where, timeout=30).content
 print(json.dumps([os.getpid(), own, json.loads(tools)]))
 """
@@ -472,8 +488,8 @@ def test_it_finds_no_secret_of_the_server():
     pid, own, tools = json.loads(output)
     assert str(secret) in own["found_in"]
     assert "own environment" in own["found_in"]
-    assert pid in tools["ancestors"]
-    assert len(tools["ancestors"]) >= 3
+    assert pid in own["pids"]
+    assert len(tools["pids"]) >= 3
     assert {str(secret), f"/proc/{pid}/environ", f"/proc/{pid}/mem"} <= set(tools["looked_at"])
     assert tools["found_in"] == []
 
@@ -596,3 +612,45 @@ def test_a_forged_description_is_rejected(forged):
     """
     with pytest.raises(ToolRejected):
         sandbox.describe(f"import os\n{textwrap.dedent(top)}")
+
+
+# What the layers refuse is named
+
+
+with_landlock = pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+
+
+@with_landlock
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("open('/proc/cpuinfo')", "/proc/cpuinfo is closed to uploaded tools .by Landlock"),
+        ("open('/tmp/left', 'w')", "/tmp/left is closed to uploaded tools .by Landlock.* TMPDIR"),
+        ("import multiprocessing; multiprocessing.Lock()", "Shared memory, /dev/shm, is closed .* Landlock"),
+        (
+            "try: open('/proc/cpuinfo')\nexcept OSError as e: raise LookupError('no') from e",
+            "LookupError: no /proc/cpu",
+        ),
+        ("os.chmod('.', 0o500)\nopen('own', 'w')", "Permission denied: 'own'$"),
+    ],
+)
+def test_a_failure_names_the_layer_that_it_comes_of(lines: str, said: str) -> None:
+    assert re.search(said, failure(tool(lines)))
+
+
+@with_landlock
+def test_a_file_that_is_loaded_learns_it_too() -> None:
+    with pytest.raises(ToolRejected, match=r"PermissionError in line 1.*/proc/stat is closed .* Landlock"):
+        sandbox.describe("open('/proc/stat')")
+
+
+@with_landlock
+def test_what_stays_closed_is_left_out_of_what_can_be_read(tmp_path: Path) -> None:
+    for name in ("closed/in", "open/in", "beside"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "to_closed").symlink_to(tmp_path / "closed")
+    parts = list(paths._without(str(tmp_path), [str(tmp_path / "closed")]))
+    assert sorted(Path(part).name for part in parts) == ["beside", "open"]
+    assert list(paths._without(str(tmp_path / "closed/in"), [str(tmp_path / "closed")])) == [
+        str(tmp_path / "closed/in")
+    ]

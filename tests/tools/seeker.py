@@ -13,8 +13,8 @@ def ancestors() -> list[int]:
     pid = os.getppid()
     while pid > 0 and len(found) < 30:
         found.append(pid)
-        status = Path(f"/proc/{pid}/status").read_text()
-        pid = int(status.split("PPid:")[1].split()[0])
+        status = attempt(Path(f"/proc/{pid}/status").read_text)
+        pid = int(status.split("PPid:")[1].split()[0]) if status else 0
     return found
 
 
@@ -30,11 +30,11 @@ def writable_memory(pid: int) -> bytes:
     return found
 
 
-def seek(data_dir: str) -> dict[str, bytes]:
+def seek(data_dir: str, pids: list[int], files: tuple[str, ...]) -> dict[str, bytes]:
     """By what was looked at: its content, or b"" where it could not be read."""
     found = {"own environment": repr(dict(os.environ)).encode(), "/proc/self/environ": b""}
-    paths = [Path("/proc/self/environ"), *Path(data_dir).rglob("*")]
-    for pid in ancestors():
+    paths = [Path("/proc/self/environ"), *Path(data_dir).rglob("*"), *map(Path, files)]
+    for pid in pids:
         paths += [Path(f"/proc/{pid}/{name}") for name in ("environ", "cmdline", "cwd", "root/proc/1/environ")]
         paths += [Path(f"/proc/{pid}/task/{pid}/environ")]
         found[f"/proc/{pid}/mem"] = attempt(writable_memory, pid)
@@ -59,10 +59,11 @@ class Seeker(BaseTool):
     name: str = "seek"
     description: str = "Looks for the server's secrets."
 
-    def _run(self, data_dir: str, marker: str) -> dict:
-        found = seek(data_dir)
+    def _run(self, data_dir: str, marker: str, pids: tuple[int, ...] = (), files: tuple[str, ...] = ()) -> dict:
+        pids = sorted({os.getpid(), *ancestors(), *pids})
+        found = seek(data_dir, pids, files)
         return {
-            "ancestors": ancestors(),
+            "pids": pids,
             "looked_at": sorted(found),
             "found_in": sorted(place for place, content in found.items() if marker.encode() in content),
         }
