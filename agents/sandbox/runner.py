@@ -168,7 +168,9 @@ def _concrete(found: Any) -> Any:
     def _run(self: Any, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
-    return type(found.__name__, (found,), {"_run": _run, "__module__": found.__module__})
+    made = type(found.__name__, (found,), {"_run": _run, "__module__": found.__module__})
+    _run.__isabstractmethod__ = True  # type: ignore[attr-defined] # so that `_arun` is known to be what runs
+    return made
 
 
 def _make_without_arguments(found: Any, title: str) -> "BaseTool":
