@@ -131,6 +131,13 @@ def manager(client: Client) -> Client:
     return client
 
 
+def deciders() -> Group:
+    """As the group that each installation has, and that the tests before may have emptied the database of."""
+    group, _ = Group.objects.get_or_create(name="operators")
+    group.permissions.add(Permission.objects.get(codename="decide_approvalrequest"))
+    return group
+
+
 def form_of(user: User, **more: Any) -> dict[str, Any]:
     fields = {"username": user.username, "is_active": "on", "is_staff": "on", "date_joined_0": "2026-01-01"}
     return fields | {"date_joined_1": "00:00:00"} | more
@@ -145,7 +152,7 @@ def test_who_may_change_users_gives_nobody_more_rights_than_their_own(manager: C
     manager.post(url, form_of(olga, is_superuser="on"))
     olga.refresh_from_db()
     assert not olga.is_superuser
-    for more in ({"user_permissions": [decide.pk]}, {"groups": [Group.objects.get(name="operators").pk]}):
+    for more in ({"user_permissions": [decide.pk]}, {"groups": [deciders().pk]}):
         answer = manager.post(url, form_of(olga, **more))
         assert answer.status_code == 200  # the form, with an error: it is no valid choice
         assert olga.get_all_permissions() == set()
@@ -156,12 +163,12 @@ def test_who_may_change_users_gives_nobody_more_rights_than_their_own(manager: C
 @pytest.mark.django_db
 def test_who_may_change_users_takes_over_nobody_with_more_rights(manager: Client, admin_user: User) -> None:
     decider = User.objects.create_user("dora", is_staff=True)
-    decider.groups.add(Group.objects.get(name="operators"))
+    decider.groups.add(deciders())
     for other in (admin_user, decider):
         password = {"password1": "a-long-new-pass1", "password2": "a-long-new-pass1"}
         assert manager.post(f"/admin/auth/user/{other.pk}/password/", password).status_code == 403
         assert manager.post(f"/admin/auth/user/{other.pk}/change/", form_of(other)).status_code == 403
         assert manager.post(f"/admin/auth/user/{other.pk}/delete/", {"post": "yes"}).status_code == 403
-    operators = Group.objects.get(name="operators")
+    operators = deciders()
     change = manager.post(f"/admin/auth/group/{operators.pk}/change/", {"name": "operators", "permissions": []})
     assert change.status_code == 403

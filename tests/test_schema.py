@@ -102,6 +102,7 @@ STATUSES = {
     ("POST", "/agents/{agent_id}/run"): {"200", "400", "401", "404", "413", "415"},
     ("GET", "/agents/{agent_id}/runs/{run_id}/stream"): {"200", "400", "401", "404"},
     ("POST", "/agents/{agent_id}/runs/{run_id}/cancel"): {"200", "401", "404", "409"},
+    ("POST", "/agents/{agent_id}/runs/{run_id}/resume"): {"200", "401", "404", "409"},
     ("GET", "/agents/hitl/pending"): {"200", "401"},
     ("POST", "/agents/hitl/requests/{request_id}/extend"): {"200", "400", "401", "404", "409", "413", "415"},
     ("POST", "/agents/hitl/decision"): {"200", "400", "401", "404", "409", "413", "415"},

@@ -120,7 +120,7 @@ class RunSerializer(serializers.Serializer[Any]):
 class RunDetailSerializer(RunSerializer):
     output = serializers.ListField(child=serializers.DictField(), help_text="The events of its stream, in order")
     resumable_until = serializers.DateTimeField(
-        allow_null=True, help_text="Until when this failed run can be resumed; null: it cannot"
+        required=False, help_text="Until when this failed run can be resumed; absent: it cannot"
     )
     total_usage = serializers.DictField(required=False, help_text="Tokens, as the model counted them")
 
@@ -131,6 +131,6 @@ class RunDetailSerializer(RunSerializer):
         return {
             **super().to_representation(instance),
             "output": shown,
-            "resumable_until": instance.resumable_until.isoformat() if instance.resumable_until else None,
+            **({"resumable_until": instance.resumable_until.isoformat()} if instance.resumable_until else {}),
             **({"total_usage": usage} if usage else {}),
         }

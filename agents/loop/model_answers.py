@@ -59,7 +59,7 @@ def normalized(
         AskedCall(call["id"], call["name"] or "", call["args"] or "") for call in message.invalid_tool_calls
     ]
     if len(asked) > MAX_CALLS:
-        raise StepLimitReached(f"The model asked for {len(asked)} tools in one step; {MAX_CALLS} are allowed.")
+        raise StepLimitReached(f"The model asked for {len(asked)} tools in one step; {MAX_CALLS} are carried at most.")
     calls: list[ToolCall] = []
     unreadable: dict[str, str] = {}
     for each in asked:
