@@ -34,6 +34,7 @@ ENDPOINTS = [
     # Our own, beside the contract.
     ("GET", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/stream"),
     ("POST", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/cancel"),
+    ("POST", f"/agents/{UNKNOWN}/runs/{UNKNOWN_RUN}/resume"),
     ("POST", f"/agents/hitl/requests/{UNKNOWN_REQUEST}/extend"),
 ]
 
