@@ -10,8 +10,8 @@ from celery.signals import worker_init, worker_ready, worker_shutdown, worker_sh
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 
-from agents.catalog import agents, native, tools
-from agents.runs import argument_checks, broker, lifecycle, worker
+from agents.catalog import agents, native, tool_code
+from agents.runs import argument_checks, broker, lifecycle, requeue, worker
 from hitl import argument_check, run_stop
 from hitl.console import precedents
 from hitl.signals import request_closed
@@ -19,7 +19,7 @@ from hitl.signals import request_closed
 
 def _resume(*, run_id: UUID, **kwargs: Any) -> None:
     with broker.best_effort(run_id):
-        lifecycle.resume(run_id)
+        requeue.resume(run_id)
 
 
 def _make_checkpoint_tables(**kwargs: Any) -> None:
@@ -37,7 +37,7 @@ def connect(app: AppConfig) -> None:
     request_closed.connect(_resume)
     argument_check.register(argument_checks.refused_of_edit)
     run_stop.register(lifecycle.stopping)
-    precedents.register(tools.source_of)
+    precedents.register(tool_code.source_of)
     post_migrate.connect(_make_checkpoint_tables, sender=app)
     post_migrate.connect(agents.make_installation, sender=app)
     post_migrate.connect(native.install, sender=app)

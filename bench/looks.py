@@ -11,7 +11,7 @@ import django
 
 django.setup()
 
-from agents.runs import lifecycle
+from agents.runs import lifecycle, requeue
 from hitl import approvals
 
 LOOKS = 30
@@ -21,8 +21,8 @@ def look() -> float:
     began = time.perf_counter()
     approvals.time_out_overdue()
     lifecycle.end_overdue()
-    lifecycle.release_expired()
-    lifecycle.requeue_lost()
+    requeue.release_expired()
+    requeue.requeue_lost()
     return time.perf_counter() - began
 
 

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from agents.loop import checkpoints
 from agents.management.commands.sweep import Leases
 from agents.models import ENDED, Agent, Heartbeat, Run, RunEvent, RunStatus
-from agents.runs import events, heartbeats, lifecycle
+from agents.runs import events, heartbeats, lifecycle, requeue
 from agents.runs.attempt import Attempt, Lost, executing
 from agents.runs.worker import HeldRuns
 from hitl import approvals, executions
@@ -80,7 +80,7 @@ def move(run: Run, to: RunStatus) -> bool:
         match to:
             case RunStatus.QUEUED:
                 lifecycle.release(run.pk, run.attempt)
-                lifecycle.unpark(run.pk)
+                requeue.unpark(run.pk)
             case RunStatus.RUNNING:
                 lifecycle.claim(run.pk)
             case RunStatus.WAITING:
@@ -175,11 +175,11 @@ def test_who_lost_the_run_can_write_nothing() -> None:
 def test_who_holds_the_run_keeps_others_from_it_while_it_writes() -> None:
     """The fence is a lock: between the look and the write nobody takes the run away, and the sweep does not wait."""
     run = a_run(RunStatus.RUNNING, holder="a dead one", deadline_at=Now() + timedelta(seconds=0.5))
-    looks = [lifecycle.release_expired, lifecycle.end_overdue]
+    looks = [requeue.release_expired, lifecycle.end_overdue]
     with Attempt(run.pk, 1).writing():
         time.sleep(0.6)
         assert at_once(2, lambda i: looks[i]()) == [0, 0]
-    assert lifecycle.release_expired() == 1
+    assert requeue.release_expired() == 1
     assert lifecycle.end_overdue() == 1
 
 
@@ -224,9 +224,9 @@ def test_a_run_is_lost_when_its_holder_has_not_beaten_for_the_lease(age: int | N
     if age is not None:
         Heartbeat.objects.create(kind="worker", name="a worker", beat_at=Now() - timedelta(seconds=age))
     run = a_run(RunStatus.RUNNING, holder="a worker")
-    assert lifecycle.release_expired() == is_lost
+    assert requeue.release_expired() == is_lost
     assert fresh(run).status == (RunStatus.QUEUED if is_lost else RunStatus.RUNNING)
-    assert lifecycle.requeue_lost() == is_lost
+    assert requeue.requeue_lost() == is_lost
 
 
 def test_a_sweep_that_has_just_started_gives_the_holders_time_to_beat(settings: Any) -> None:
@@ -309,7 +309,7 @@ def test_only_a_parked_run_is_queued_by_a_decision() -> None:
     running, parked = a_run(RunStatus.RUNNING), a_run(RunStatus.WAITING, requeue_at=Now() - timedelta(seconds=1))
     before = fresh(running).requeue_at
     for run in (running, parked):
-        lifecycle.resume(run.pk)
+        requeue.resume(run.pk)
     assert fresh(running).requeue_at == before
     assert fresh(parked).requeue_at > fresh(parked).created_at
 

@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from agents.models import Agent, Run
-from agents.runs import heartbeats, lifecycle
+from agents.runs import heartbeats, lifecycle, requeue
 from agents.runs.worker import HeldRuns
 from hitl import approvals
 from hitl.console.cards import cards
@@ -91,12 +91,12 @@ PLACE = f"2000-01-01T00:00:00+00:00~{uuid.UUID(int=0)}"
 LOOKS: dict[str, Callable[[], Any]] = {
     "overdue requests": approvals.time_out_overdue,
     "runs past their limit": lifecycle.end_overdue,
-    "expired leases": lifecycle.release_expired,
-    "what the queue has lost": lifecycle.requeue_lost,
+    "expired leases": requeue.release_expired,
+    "what the queue has lost": requeue.requeue_lost,
     "what a worker holds": HeldRuns().check,
     "who is alive": heartbeats.alive,
     "a task for a parked run": lambda: lifecycle.claim(uuid.uuid4()),
-    "a decision's look at the run": lambda: lifecycle.resume(uuid.uuid4()),
+    "a decision's look at the run": lambda: requeue.resume(uuid.uuid4()),
     "a page of the inbox": lambda: cards(User(is_superuser=True), Filters({}).from_here()[:50]),
     "a later page of one tool": lambda: cards(
         User(is_superuser=True), Filters({"tool": "x", "after": PLACE}).from_here()[:50]

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from agents.models import REQUEUE_AFTER, Agent, Run, RunEvent
-from agents.runs import broker, events, lifecycle
+from agents.runs import broker, events, lifecycle, requeue
 from aip.celery import app
 from hitl import approvals, executions
 from hitl.exceptions import AlreadyClosed
@@ -151,12 +151,12 @@ def test_a_run_that_the_queue_has_lost_is_queued_again_by_one_sweep_and_then_les
     run, waiting = a_run(), a_run()
     broker.set_mark()
     Run.objects.filter(pk=run.pk).update(requeue_at=Now() - timedelta(seconds=1))
-    in_threads(6, closing(lambda _: lifecycle.requeue_lost()))
+    in_threads(6, closing(lambda _: requeue.requeue_lost()))
     run.refresh_from_db()
     waiting.refresh_from_db()
     assert (run.requeues, waiting.requeues) == (1, 0)
     assert run.requeue_at - run.updated_at > REQUEUE_AFTER * 1.5
-    assert lifecycle.requeue_lost() == 0
+    assert requeue.requeue_lost() == 0
 
 
 @pytest.mark.django_db(transaction=True)
@@ -165,12 +165,12 @@ def test_a_redis_that_has_lost_its_memory_makes_every_run_that_waits_for_a_worke
     broker.set_mark()
     run = a_run()
     Run.objects.update(requeues=9, requeue_at=Now() + timedelta(hours=1))
-    assert lifecycle.requeue_lost() == 0
+    assert requeue.requeue_lost() == 0
     with app.connection_for_write() as connection:
         connection.default_channel.client.flushall()
-    assert lifecycle.requeue_lost() == 1
+    assert requeue.requeue_lost() == 1
     assert broker.queued_run_ids() == {str(run.pk)}
-    assert lifecycle.requeue_lost() == 0
+    assert requeue.requeue_lost() == 0
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from agents.catalog import configs, names, snapshot, tool_settings
-from agents.catalog import tools as tool_catalog
-from agents.catalog.tools import ToolGone
+from agents.catalog import configs, names, snapshot, tool_code, tool_settings
+from agents.catalog.tool_code import ToolGone
 from agents.models import Agent, Tool
 from agents.sandbox import client as sandbox
 from agents.sandbox.client import SandboxUnavailable, ToolCode
@@ -131,21 +130,21 @@ def _of_tool(tool: Tool, entries: dict[str, Any]) -> ToolSettings:
         version_id=str(version.pk),
         entries=entries,
         secrets=version.manifest.get("secrets", []),
-        code=lambda: tool_catalog.version_code(version, entries),
+        code=lambda: tool_code.of_version(version, entries),
     )
 
 
 def _of_spec(tool: snapshot.Spec) -> ToolSettings:
     """Raises ToolGone."""
     spec = snapshot.thaw(tool)
-    source, _ = tool_catalog.code(UUID(tool["id"]), UUID(tool["version_id"]))
+    source, _ = tool_code.read(UUID(tool["id"]), UUID(tool["version_id"]))
     return ToolSettings(
         tool_id=tool["id"],
         tool_name=spec.name,
         version_id=tool["version_id"],
         entries=spec.fields,
         secrets=spec.manifest.get("secrets", []),
-        code=lambda: tool_catalog.tool_code(spec, source),
+        code=lambda: tool_code.of_spec(spec, source),
     )
 
 

@@ -1,22 +1,21 @@
 """Uploaded tools: what may become one. The only writer of `Tool` and `ToolVersion`, beside `catalog.native`."""
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
-from uuid import UUID
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from agents.catalog import agents as agent_catalog
 from agents.catalog import gates, names, packages
+from agents.catalog.tool_code import digest_of
 from agents.catalog.toolspec import ToolSpec
 from agents.models import AgentTool, Tool, ToolVersion
 from agents.sandbox import client as sandbox
-from agents.sandbox.client import SandboxUnavailable, ToolCode
+from agents.sandbox.client import SandboxUnavailable
 from agents.sandbox.manifest import Manifest, ToolRejected
 from aip.core.db import borrowed_connection
 from aip.core.exceptions import Conflict, Invalid, Unavailable
@@ -26,13 +25,6 @@ from hitl import cancellations
 MAX_SOURCE_BYTES = 1_000_000
 MISSING = object()
 logger = logging.getLogger(__name__)
-
-
-class ToolGone(Exception):
-    """The tool was deleted; says so to the model."""
-
-    def __init__(self) -> None:
-        super().__init__("This tool was deleted, so the call did not run. Go on without it.")
 
 
 class IsNative(Conflict):
@@ -79,36 +71,6 @@ def from_ids(ids: list[str]) -> list[Tool]:
     tools = find_all(Tool.objects.filter(deleted_at=None).select_related("current"), "tool", ids, "upload it first")
     names.check_names(tools)
     return tools
-
-
-CODE = """
-    SELECT version.source FROM agents_tool AS tool, agents_toolversion AS version
-    WHERE tool.id = %s AND tool.deleted_at IS NULL AND version.id = %s
-"""
-# Shared: calls of one tool do not wait for each other, and whoever deletes the tool waits for them.
-LOCKED = "FOR SHARE OF tool"
-
-
-def code(tool_id: UUID, version_id: UUID, *, locked: bool = False) -> tuple[str, str]:
-    """The source of a version, and its digest as it is now. Raises ToolGone when the tool was deleted.
-
-    If `locked`, it is not deleted before the caller's transaction ends.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(CODE + LOCKED if locked else CODE, [tool_id, version_id])
-        found = cursor.fetchone()
-    if found is None:
-        raise ToolGone
-    return found[0], _digest(found[0].encode())
-
-
-def source_of(digest: str) -> str:
-    """The source that a version was uploaded with; "" where none has that digest."""
-    return ToolVersion.objects.filter(digest=digest).values_list("source", flat=True).first() or ""
-
-
-def _digest(source: bytes) -> str:
-    return hashlib.sha256(source).hexdigest()
 
 
 def upload(
@@ -240,7 +202,7 @@ def describe(source: bytes, file_name: str, *, object_name: str | None, names: S
     except SandboxUnavailable as e:
         raise Unavailable(str(e)) from e
     version = ToolVersion(
-        digest=_digest(source),
+        digest=digest_of(source),
         file_name=file_name,
         source=text,
         class_name=made.class_name,
@@ -278,26 +240,6 @@ def manifest_of(spec: ToolSpec, source: str) -> Manifest:
         return {}
     ToolVersion.objects.filter(pk=spec.version_id, manifest={}).update(manifest=learned)
     return cast(Manifest, learned)
-
-
-def version_code(version: ToolVersion, settings: dict[str, Any]) -> ToolCode:
-    """A version of a tool as the sandbox runs it, as `tool_code`."""
-    return ToolCode(
-        source=version.source,
-        object_name=version.object_name or version.class_name,
-        settings=settings,
-        packages=packages.directory_of(version.manifest.get("packages")),
-    )
-
-
-def tool_code(spec: ToolSpec, source: str) -> ToolCode:
-    """A tool as the sandbox runs it. Its packages are installed if they are not there. Raises SandboxUnavailable."""
-    return ToolCode(
-        source=source,
-        object_name=spec.object_name or spec.class_name,
-        settings=spec.fields,
-        packages=packages.directory_of(spec.manifest.get("packages")),
-    )
 
 
 def _decode(source: bytes) -> str:

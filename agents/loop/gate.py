@@ -8,7 +8,7 @@ from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResp
 from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.types import Command
 
-from agents.catalog.tools import ToolGone
+from agents.catalog.tool_code import ToolGone
 from agents.catalog.toolspec import ToolSpec
 from agents.llm.retries import retried
 from agents.loop.gated_call import GatedCall

@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.messages import ToolCall as ModelsCall
 from langgraph.types import interrupt
 
-from agents.catalog import packages
+from agents.catalog import packages, tool_code
 from agents.catalog import tools as tool_catalog
 from agents.catalog.toolspec import ToolSpec
 from agents.loop.messages import (
@@ -136,7 +136,7 @@ class GatedCall(ToolCall):
         """The request about the call; opened if it is not there yet. Raises ToolGone, Lost."""
         led_to_it = context(self.request.state["messages"], self.spec.description, self.caller.background)
         with self.attempt.writing() as run:
-            _, digest = tool_catalog.code(self.spec.id, self.spec.version_id, locked=True)
+            _, digest = tool_code.read(self.spec.id, self.spec.version_id, locked=True)
             call = self._as_asked_about(self.call, digest, tool_defaults=self.spec.defaults, version=VERSION)
             timeout = self.spec.hitl_timeout_seconds or 0
             approval = approvals.open_request(call, timeout_seconds=timeout, context=led_to_it)
@@ -224,7 +224,7 @@ class GatedCall(ToolCall):
         That is until when, by time.monotonic(), the call may start; None when it was started before. Raises ToolGone.
         """
         with self.attempt.starting() as start_before:
-            source, digest = tool_catalog.code(self.spec.id, self.spec.version_id, locked=True)
+            source, digest = tool_code.read(self.spec.id, self.spec.version_id, locked=True)
             before = self.approval
             call = self._as_asked_about(
                 self._to_run, digest, tool_defaults=before.tool_defaults, version=before.seal_version
@@ -289,7 +289,7 @@ class GatedCall(ToolCall):
     def _open_next_round(self, call: Call, reason: str, *, ran: bool) -> TimedRequest:
         before, steps = self.approval, self.caller.steps
         with self.attempt.writing() as run:
-            tool_catalog.code(self.spec.id, self.spec.version_id, locked=True)
+            tool_code.read(self.spec.id, self.spec.version_id, locked=True)
             if not ran:
                 executions.end_execution(before.pk, execution=Execution.NOT_RUN, output=reason)
             if before.status != Status.CANCELLED:  # the wire has no word for that, and the run's end was told

@@ -12,7 +12,7 @@ from langchain_core.messages import ToolCall as ModelsCall
 from langchain_core.messages import ToolMessage, messages_to_dict
 from langgraph.types import Command
 
-from agents.catalog import tools as tool_catalog
+from agents.catalog import tool_code
 from agents.catalog.toolspec import ToolSpec
 from agents.loop.messages import NOT_REPEATED, moment, plain_text, tool_message, with_note
 from agents.loop.steps import Steps, namespace
@@ -28,7 +28,7 @@ from hitl.models import ApprovalRequest, Execution
 
 logger = logging.getLogger(__name__)
 Handler = Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-read_code = patient(tool_catalog.code)
+read_code = patient(tool_code.read)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ToolCall:
         try:
             with self.attempt.stoppable(stop):
                 result = sandbox.call(
-                    tool_catalog.tool_code(spec, source),
+                    tool_code.of_spec(spec, source),
                     call["args"],
                     timeout=spec.timeout_seconds,
                     context=self.context_for(spec),

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from agents.catalog import snapshot
-from agents.catalog import tools as tool_catalog
-from agents.catalog.tools import ToolGone
+from agents.catalog import snapshot, tool_code
+from agents.catalog.tool_code import ToolGone
 from agents.catalog.toolspec import ToolSpec
 from agents.models import Run
 from agents.sandbox import client as sandbox
@@ -25,7 +24,7 @@ def are_settled(spec: ToolSpec, arguments: Arguments) -> bool:
 def refused(spec: ToolSpec, source: str, arguments: Arguments) -> Errors:
     """What the tool's own model certainly refuses, by argument; empty if nothing is. Raises Unchecked."""
     try:
-        return sandbox.check(tool_catalog.tool_code(spec, source), arguments)
+        return sandbox.check(tool_code.of_spec(spec, source), arguments)
     except (sandbox.Unchecked, sandbox.SandboxUnavailable) as e:
         raise Unchecked(str(e)) from e
 
@@ -42,7 +41,7 @@ def refused_of_edit(request: ApprovalRequest, arguments: Arguments) -> Errors:
     if are_settled(spec, arguments):
         return {}
     try:
-        source, _ = tool_catalog.code(spec.id, spec.version_id)
+        source, _ = tool_code.read(spec.id, spec.version_id)
     except ToolGone as e:
         raise Unchecked("its tool was deleted.") from e
     with borrowed_connection():

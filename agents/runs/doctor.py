@@ -21,7 +21,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis import RedisError
 
 from agents.models import ENDED, REQUEUE_AFTER, Run, RunStatus
-from agents.runs import broker, heartbeats, lifecycle
+from agents.runs import broker, heartbeats, requeue
 from hitl import approvals, cancellations
 from hitl.models import ApprovalRequest, Execution, Status
 
@@ -119,14 +119,14 @@ def _processes() -> Iterator[Finding]:
 
 
 def _leases() -> Iterator[Finding]:
-    expired = list(lifecycle.with_expired_lease().values_list("pk", flat=True))
+    expired = list(requeue.with_expired_lease().values_list("pk", flat=True))
     if expired:
 
-        def requeue() -> None:
-            lifecycle.release_expired()
-            lifecycle.requeue_lost()
+        def queue_them() -> None:
+            requeue.release_expired()
+            requeue.requeue_lost()
 
-        yield Finding(f"Runs are held by workers that are gone, {_named(expired)}", "queue them again", requeue)
+        yield Finding(f"Runs are held by workers that are gone, {_named(expired)}", "queue them again", queue_them)
 
 
 def _lost_by_the_queue(queued: set[str]) -> Iterator[Finding]:
@@ -140,7 +140,7 @@ def _lost_by_the_queue(queued: set[str]) -> Iterator[Finding]:
     ):
         lost = [pk for pk in found.values_list("pk", flat=True) if str(pk) not in queued]
         if lost:
-            yield Finding(f"{problem}, {_named(lost)}", "queue them again", partial(_each, lifecycle.queue_again, lost))
+            yield Finding(f"{problem}, {_named(lost)}", "queue them again", partial(_each, requeue.queue_again, lost))
 
 
 def _each(verb: Callable[[UUID], object], ids: list[UUID]) -> None:
@@ -170,10 +170,10 @@ def _close(stray: QuerySet[ApprovalRequest], problem: str, remedy: str) -> Itera
 
 
 def _runs_without_requests() -> Iterator[Finding]:
-    found = list(lifecycle.parked_without_requests().values_list("pk", flat=True))
+    found = list(requeue.parked_without_requests().values_list("pk", flat=True))
     if found:
         yield Finding(
             f"Runs are parked and wait for no decision, {_named(found)}",
             "queue them; they go on from where they were",
-            partial(_each, lifecycle.unpark, found),
+            partial(_each, requeue.unpark, found),
         )

@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from agents.models import Agent, Heartbeat, Run, RunStatus
-from agents.runs import doctor, heartbeats, lifecycle
+from agents.runs import doctor, heartbeats, requeue
 from agents.runs.broker import queued_run_ids, set_mark
 from aip.celery import app
 from hitl import approvals, executions
@@ -179,7 +179,7 @@ def test_what_the_server_is_about_to_do_is_not_wrong(alice: User) -> None:
 def test_a_run_with_something_to_wait_for_is_not_taken_from_its_place(alice: User) -> None:
     run = a_run(RunStatus.WAITING)
     open_one(run_id=run.pk)
-    lifecycle.unpark(run.pk)
+    requeue.unpark(run.pk)
     assert Run.objects.get(pk=run.pk).status == RunStatus.WAITING
 
 

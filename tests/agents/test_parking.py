@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from agents.catalog import tools as tool_catalog
 from agents.loop import model_answers
 from agents.models import Run, RunEvent, RunStatus
-from agents.runs import attempt, lifecycle
+from agents.runs import attempt, lifecycle, requeue
 from agents.sandbox import hosts
 from hitl.models import Execution
 from tests.agents.runs import (
@@ -227,12 +227,12 @@ def test_a_worker_that_is_asked_to_stop_parks(world: Listener, monkeypatch: pyte
 def test_a_parked_run_that_the_queue_has_lost_is_queued_again(world: Listener, alice: User, at_once: None) -> None:
     run = start(gated_agent(world))
     assert carried(run).status == RunStatus.WAITING
-    assert lifecycle.requeue_lost() == 0
+    assert requeue.requeue_lost() == 0
     decide(requests(run)["reporter"], "approved", alice)
-    assert lifecycle.requeue_lost() == 0  # it was queued just now
+    assert requeue.requeue_lost() == 0  # it was queued just now
     Run.objects.update(requeue_at=run.created_at)
-    assert lifecycle.requeue_lost() == 1
-    assert lifecycle.requeue_lost() == 0
+    assert requeue.requeue_lost() == 1
+    assert requeue.requeue_lost() == 0
 
 
 def test_the_last_of_very_many_calls_of_a_step_has_its_effect_though_the_others_wait(

@@ -15,7 +15,7 @@ from django.db import DatabaseError
 from kombu.exceptions import OperationalError as BrokerError
 from redis import RedisError
 
-from agents.runs import heartbeats, lifecycle, resumption
+from agents.runs import heartbeats, lifecycle, requeue, resumption
 from aip.core.db import borrowed_connection
 from hitl import approvals
 
@@ -42,7 +42,7 @@ class Leases:
             self.trusted_from = now + settings.LEASE_SECONDS
         self.checked_at = now
         if now >= self.trusted_from:
-            lifecycle.release_expired()
+            requeue.release_expired()
 
 
 def every_second(stopped: threading.Event, seen: Callable[[], None], *duties: Callable[[], object]) -> None:
@@ -68,7 +68,7 @@ def duties_by_loop() -> dict[str, tuple[Callable[[], object], ...]]:
     return {
         "deadlines": (approvals.time_out_overdue, Leases().check, heartbeats.delete_stale),
         "limits": (lifecycle.end_overdue, resumption.delete_expired),
-        "queue": (lifecycle.requeue_lost,),
+        "queue": (requeue.requeue_lost,),
     }
 
 
