@@ -26,19 +26,25 @@ def own_groups(user: Any) -> QuerySet[Group]:
     return Group.objects.exclude(permissions__in=beyond)
 
 
+def is_within(user: Any, row: Any) -> bool:
+    """Whether another user, or a group, has no right that `user` has not."""
+    if user.is_superuser:
+        return True
+    if isinstance(row, Group):
+        return own_groups(user).filter(pk=row.pk).exists()
+    return not row.is_superuser and row.get_all_permissions() <= user.get_all_permissions()
+
+
 class GivesOnlyOwnRights:
     """Restricts the choices of groups and permissions, and which rows may be changed, to what the user has."""
 
-    def _is_within(self, user: Any, row: Any) -> bool:
-        raise NotImplementedError
-
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         may: bool = super().has_change_permission(request, obj)  # type: ignore[misc]
-        return may and (obj is None or self._is_within(request.user, obj))
+        return may and (obj is None or is_within(request.user, obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         may: bool = super().has_delete_permission(request, obj)  # type: ignore[misc]
-        return may and (obj is None or self._is_within(request.user, obj))
+        return may and (obj is None or is_within(request.user, obj))
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         user: Any = request.user
@@ -56,11 +62,6 @@ class PeopleAdmin(GivesOnlyOwnRights, UserAdmin, ModelAdmin):  # type: ignore[ty
     change_password_form = AdminPasswordChangeForm
     filter_horizontal = ()  # the theme's picker is wider than its page
 
-    def _is_within(self, user: Any, row: User) -> bool:
-        if user.is_superuser:
-            return True
-        return not row.is_superuser and row.get_all_permissions() <= user.get_all_permissions()
-
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser")
@@ -69,6 +70,3 @@ class PeopleAdmin(GivesOnlyOwnRights, UserAdmin, ModelAdmin):  # type: ignore[ty
 @admin.register(Group)
 class GroupsAdmin(GivesOnlyOwnRights, GroupAdmin, ModelAdmin):  # type: ignore[misc]
     filter_horizontal = ()
-
-    def _is_within(self, user: Any, row: Group) -> bool:
-        return own_groups(user).filter(pk=row.pk).exists()

@@ -43,7 +43,7 @@ def passwords(*urls: str) -> list[str]:
 # LangChain sends every instruction, input and note to LangSmith where one of these is set: not by accident.
 TRACING = env("AIP_TRACING")
 UNSET_VARIABLES = sorted(
-    name for name in os.environ if TRACING != "langsmith" and name.startswith(("LANGSMITH_", "LANGCHAIN_"))
+    name for name in os.environ if TRACING != "langsmith" and name.startswith(("LANGSMITH_", "LANGCHAIN_TRACING"))
 )
 for _name in UNSET_VARIABLES:
     del os.environ[_name]

@@ -12,7 +12,8 @@ from django.conf import settings
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
-from agents.api.subscription import MAX_PIECE_CHARACTERS, subscribe
+from agents.api.subscription import subscribe
+from agents.runs.events import MAX_TOKEN_CHARACTERS
 from aip import checks
 from aip.core.text import look_alikes
 from tests.live import CHECKOUT, Live
@@ -98,7 +99,7 @@ def test_who_can_publish_to_redis_writes_no_event_of_a_run() -> None:
             return subscription.get()[0]
 
     (piece,) = asyncio.run(received())
-    assert piece["content"] == "x" * MAX_PIECE_CHARACTERS
+    assert piece["content"] == "x" * MAX_TOKEN_CHARACTERS
     assert piece["metadata"] == {"kind": "token"}
 
 

@@ -1,5 +1,6 @@
 """A run that failed for its model's sake, or at its step limit, can be resumed: what ran is not repeated."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
+from agents.api import stream
 from agents.catalog import agents as agent_catalog
 from agents.catalog import tools as tool_catalog
 from agents.llm.rehearsal import Rehearsal
@@ -293,6 +295,26 @@ class TestAResumedRun:
             resumption.resume(parked.pk, by="alice")
             assert carried(parked).status == RunStatus.WAITING
             assert {r.round for r in requests(parked).values()} == {number + 1}
+
+
+class TestTheEventsOfAResumedRun:
+    pytestmark = in_process
+
+    @pytest.mark.parametrize("batch", range(2, 12))
+    def test_end_once_wherever_a_reading_ends(self, parked: Run, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+        lose_its_model(parked)
+        resumption.resume(parked.pk, by="alice")
+        lifecycle.cancel(parked.pk, by="alice")
+        monkeypatch.setattr(stream, "BATCH", batch)
+
+        async def read() -> list[str]:
+            async with asyncio.timeout(20):
+                return [frame async for frame in stream.follow(parked.pk, 0)]
+
+        found = [frame for frame in asyncio.run(read()) if frame.startswith("id:")]
+        total = RunEvent.objects.filter(run=parked).count()
+        assert [int(frame.partition("\n")[0][4:]) for frame in found] == list(range(1, total + 1))
+        assert ['"is_final": true' in frame for frame in found] == [False] * (total - 1) + [True]
 
 
 class TestWhatAFailedRunKeeps:

@@ -17,7 +17,6 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 # Pieces of the model's answer that are kept for a client which reads slowly.
 MAX_PIECES = 1000
-MAX_PIECE_CHARACTERS = 100_000
 
 
 class Subscription:
@@ -105,6 +104,6 @@ async def _receive(channel: str, subscription: Subscription) -> None:
         message = await layer.receive(channel)
         if message["type"] == "run.said":
             # The event is made here: whoever can publish to Redis must not write what a client takes for a decision.
-            subscription.put_piece(events.token(str(message["text"])[:MAX_PIECE_CHARACTERS]))
+            subscription.put_piece(events.token(str(message["text"])))
         else:
             subscription.put_changed()

@@ -17,8 +17,6 @@ from aip.core import pubsub
 
 # Pieces are sent together, so that a fast model does not cause a flood of messages.
 FLUSH_SECONDS = 0.08
-# The characters of one message: what is sent is only a hint, and has a bound like the others.
-MAX_PIECE = 100_000
 # How long the end of a message waits for its last pieces to be sent when Redis is slow.
 WAIT_SECONDS = 0.5
 
@@ -84,7 +82,7 @@ class TokenStream(BaseCallbackHandler):
     def _flush(self) -> None:
         """Send what there is, unless something is under way: two pieces at once may change places."""
         if self.run_id and self._text and (self._sent is None or self._sent.done()):
-            text, self._text = self._text[:MAX_PIECE], self._text[MAX_PIECE:]
+            text, self._text = self._text[: events.MAX_TOKEN_CHARACTERS], self._text[events.MAX_TOKEN_CHARACTERS :]
             self._sent = pubsub.send(events.group(self.run_id), {"type": "run.said", "text": text})
             self._flushed = time.monotonic()
 

@@ -14,6 +14,8 @@ from aip.core.jsonb import storable
 from hitl.models import ANSWERED, SHORT_SEAL, ApprovalRequest, Status
 
 ROOT_STEP = "root"
+# Of one hint about what the model says: its receiver does not trust who sent it.
+MAX_TOKEN_CHARACTERS = 100_000
 NO_ANSWER = "(The model {model} ended the run without a text; try again, or use another model.)"
 # What stands at the end of an answer that is not whole, by the wire's reason.
 ENDINGS = {
@@ -154,7 +156,7 @@ def _as_note(final: Payload) -> Payload:
 
 def token(text: str) -> Payload:
     """A piece of what the model says, as it says it. A hint: it has no row, and the events after it say all."""
-    return _event("token", text, top={"event_type": "content_chunk"})
+    return _event("token", text[:MAX_TOKEN_CHARACTERS], top={"event_type": "content_chunk"})
 
 
 def tools_called(*, step_id: str, text: str, calls: Sequence[Mapping[str, Any]], finish_reason: str = "") -> Payload:

@@ -36,12 +36,16 @@ def _uses_of_the_graph(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
             typed = [(arg.arg, arg.annotation) for arg in _arguments(node) if arg.annotation]
             runtimes = {name for name, annotation in typed if "ToolRuntime" in _names(annotation)}
             for use in ast.walk(node):
-                if isinstance(use, ast.Attribute) and use.attr in OF_THE_RUNTIME and _names(use.value) & runtimes:
+                if isinstance(use, ast.Attribute) and use.attr in OF_THE_RUNTIME and _is_one_of(use.value, runtimes):
                     yield use.lineno, f"ToolRuntime.{use.attr}", OF_THE_RUNTIME[use.attr]
 
 
 def _arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
     return [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+
+
+def _is_one_of(expression: ast.expr, names: set[str]) -> bool:
+    return isinstance(expression, ast.Name) and expression.id in names
 
 
 def _names(expression: ast.expr) -> set[str]:

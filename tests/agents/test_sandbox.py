@@ -210,9 +210,10 @@ def test_what_needs_the_graph_is_refused_by_name(lines, top, arguments, named):
         sandbox.describe(tool(lines, top=top, arguments=arguments))
 
 
-def test_a_runtime_of_which_only_the_rest_is_used_is_accepted():
+@pytest.mark.parametrize("lines", ["return runtime.tool_call_id", "return [self.runtime.store, {'runtime': 1}.store]"])
+def test_a_runtime_of_which_only_the_rest_is_used_is_accepted(lines):
     top = "from langchain.tools import ToolRuntime"
-    made = sandbox.describe(tool("return runtime.tool_call_id", top=top, arguments=", runtime: ToolRuntime"))
+    made = sandbox.describe(tool(lines, top=top, arguments=", runtime: ToolRuntime"))
     assert made.manifest["injected"] == {"runtime": "runtime"}
 
 
